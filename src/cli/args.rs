@@ -1,0 +1,245 @@
+//! The clap structs.
+
+use std::path::PathBuf;
+
+use chrono::NaiveDate;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::telemetry::LogFormat;
+
+/// Daily batches of raw events in, exact sessions in a Delta Lake table out.
+#[derive(Debug, Parser)]
+#[command(name = "sessionlake", version, about, max_term_width = 100)]
+#[command(
+    after_help = "Exit codes: 0 done (also when nothing was left to do), 1 failed, 2 wrong \
+    use or configuration, 4 another run committed first (try again), 130 and 143 stopped by a \
+    signal.\n\nExample:\n  sessionlake run --arrival-date 2026-01-08"
+)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    pub(super) global: Global,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub(super) struct Global {
+    /// Configuration file [default: ./sessionlake.toml]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(super) config: Option<PathBuf>,
+    /// Where the tables live: a folder, or s3://bucket/prefix (overrides the configuration)
+    #[arg(long, value_name = "URL", global = true)]
+    pub(super) lake: Option<String>,
+    /// Form of the result on standard output
+    #[arg(long, value_enum, default_value_t = OutputFormat::Table, global = true)]
+    pub(super) output: OutputFormat,
+    /// Form of the log lines on standard error
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, global = true)]
+    pub(super) log_format: LogFormat,
+    /// Log more: -v our steps, -vv the libraries' too
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub(super) verbose: u8,
+}
+
+/// Form of a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum OutputFormat {
+    /// A table for people.
+    Table,
+    /// One JSON document.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Ingest, build and retention for each arrival date, in order
+    ///
+    /// Without a date it catches up on every file that was not processed yet. Running a date
+    /// again is always safe.
+    #[command(after_help = "Example:\n  sessionlake run --arrival-date 2026-01-08")]
+    Run(RunArgs),
+    /// Append the files of each arrival date to raw, each exactly once
+    #[command(
+        after_help = "Example, a load of history under today's arrival date:\n  \
+        sessionlake ingest --arrival-date 2026-01-08 --accept-late"
+    )]
+    Ingest(IngestArgs),
+    /// Build ODS from raw, for every arrival date with deliveries that are not built
+    #[command(after_help = "Example:\n  sessionlake build --arrival-date 2026-01-08 --force")]
+    Build(BuildArgs),
+    /// Remove arrival dates older than [retention] raw_days from raw and quarantine
+    ///
+    /// Never a date that is not fully built. ODS is kept for ever.
+    #[command(after_help = "Example:\n  sessionlake retention --as-of 2026-01-31 --dry-run")]
+    Retention(RetentionArgs),
+    /// Recompute ODS from an event date on, from raw and under the configured rules
+    ///
+    /// All event dates from DATE on are replaced in one commit. Where the configured rules differ
+    /// from the recorded ones, they are recorded from DATE on.
+    #[command(after_help = "Example:\n  sessionlake reprocess --from 2026-01-05")]
+    Reprocess(ReprocessArgs),
+    /// Write believable sample batches: bursty sessions, late and repeated events, ties in time
+    ///
+    /// The same options give the same bytes.
+    #[command(
+        after_help = "Example:\n  sessionlake generate --out /tmp/batches --days 9 \
+        --events-per-day 100000 --users 12500"
+    )]
+    Generate(GenerateArgs),
+    /// Show or check the configuration
+    #[command(after_help = "Example:\n  sessionlake config check")]
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+}
+
+/// Which feeds, and under which settings.
+#[derive(Debug, Args)]
+pub(super) struct FeedArgs {
+    /// Only this feed (may be given several times) [default: all]
+    #[arg(long, value_name = "NAME")]
+    pub(super) feed: Vec<String>,
+    /// Override a setting: session.timeout=10m, events:session.timeout=10m for one feed, or
+    /// engine.memory_limit=512MB
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(super) set: Vec<String>,
+    /// Short for --set session.timeout=DURATION
+    #[arg(long, value_name = "DURATION")]
+    pub(super) timeout: Option<String>,
+    /// Short for --set session.max_duration=DURATION
+    #[arg(long, value_name = "DURATION")]
+    pub(super) max_duration: Option<String>,
+}
+
+/// Which arrival dates.
+#[derive(Debug, Args)]
+pub(super) struct DateArgs {
+    /// One arrival date, as 2026-01-08
+    #[arg(long, value_name = "DATE", conflicts_with_all = ["from", "to"])]
+    pub(super) arrival_date: Option<NaiveDate>,
+    /// First arrival date of a range
+    #[arg(long, value_name = "DATE", requires = "to")]
+    pub(super) from: Option<NaiveDate>,
+    /// Last arrival date of a range
+    #[arg(long, value_name = "DATE", requires = "from")]
+    pub(super) to: Option<NaiveDate>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    pub(super) dates: DateArgs,
+    #[command(flatten)]
+    pub(super) feeds: FeedArgs,
+    /// Where the configured rules differ from those ODS was built with, let the new ones hold
+    /// for what is to come: session rules after the newest event date, a mapping from this
+    /// arrival date on
+    #[arg(long)]
+    pub(super) accept_rule_change: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct IngestArgs {
+    #[command(flatten)]
+    pub(super) dates: DateArgs,
+    #[command(flatten)]
+    pub(super) feeds: FeedArgs,
+    /// Mark the rows as a load of history: they count however old they are
+    #[arg(long)]
+    pub(super) accept_late: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BuildArgs {
+    #[command(flatten)]
+    pub(super) dates: DateArgs,
+    #[command(flatten)]
+    pub(super) feeds: FeedArgs,
+    /// Build dates that are built already, too (needs a date or a range)
+    #[arg(long)]
+    pub(super) force: bool,
+    /// As in `run`
+    #[arg(long)]
+    pub(super) accept_rule_change: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RetentionArgs {
+    /// The date from which age is counted [default: the newest built arrival date]
+    #[arg(long, value_name = "DATE")]
+    pub(super) as_of: Option<NaiveDate>,
+    /// List partitions, files and bytes without removing them
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    #[command(flatten)]
+    pub(super) feeds: FeedArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReprocessArgs {
+    /// First event date to recompute
+    #[arg(long, value_name = "DATE")]
+    pub(super) from: NaiveDate,
+    #[command(flatten)]
+    pub(super) feeds: FeedArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GenerateArgs {
+    /// Folder for the files; one that has none of them yet
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: PathBuf,
+    /// Number of arrival dates, one file each
+    #[arg(long, value_name = "N")]
+    pub(super) days: u32,
+    /// Rows of each file
+    #[arg(long, value_name = "N")]
+    pub(super) events_per_day: u64,
+    /// Number of users
+    #[arg(long, value_name = "N")]
+    pub(super) users: u64,
+    /// Same seed, same bytes
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(super) seed: u64,
+    /// Share of rows that arrive one to five days late
+    #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
+    pub(super) late_share: f64,
+    /// Share of rows that are delivered a second time
+    #[arg(long, value_name = "SHARE", default_value_t = 0.02)]
+    pub(super) duplicate_share: f64,
+    /// Form of the files
+    #[arg(long, value_enum, default_value_t = FileFormat::Csv)]
+    pub(super) format: FileFormat,
+    /// First arrival date
+    #[arg(long, value_name = "DATE", default_value = "2026-01-01")]
+    pub(super) start_date: NaiveDate,
+}
+
+/// Form of generated files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum FileFormat {
+    /// Comma-separated values with a header line.
+    Csv,
+    /// One JSON object per line.
+    Jsonl,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Print the effective configuration as TOML, secrets redacted
+    #[command(after_help = "Example:\n  sessionlake config show")]
+    Show(ConfigArgs),
+    /// Check the configuration, its SQL expressions included; nothing is read or written
+    #[command(after_help = "Example:\n  sessionlake --config prod.toml config check")]
+    Check(ConfigArgs),
+}
+
+/// Settings of the `config` commands.
+#[derive(Debug, Args)]
+pub(super) struct ConfigArgs {
+    /// Override a setting, as in `run`
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(super) set: Vec<String>,
+}

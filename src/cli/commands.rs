@@ -1,0 +1,292 @@
+//! Each command: load what it needs, run the job, print the result.
+
+use std::path::PathBuf;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::args::{
+    Arguments, Command, ConfigCommand, DateArgs, FeedArgs, FileFormat, GenerateArgs, Global,
+    RetentionArgs,
+};
+use super::output;
+use super::progress::Bar;
+use crate::config::{self, Config, FeedConfig, LoadOptions};
+use crate::engine::Engine;
+use crate::error::JobError;
+use crate::generate::{self, GenerateFormat, GenerateOptions};
+use crate::job::{Dates, Job};
+use crate::lake::ids::LatePolicy;
+use crate::lake::rules::RuleBook;
+use crate::record::RunLog;
+use crate::stages::build::Rebuild;
+use crate::stages::mapping::CompiledBook;
+use crate::stages::rules::RuleChange;
+
+/// How a command came to its end, short of an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// By itself.
+    Done,
+    /// By SIGINT.
+    Interrupted,
+    /// By SIGTERM.
+    Terminated,
+}
+
+pub(super) async fn execute(arguments: Arguments) -> Result<Ended, JobError> {
+    let Arguments { global, command } = arguments;
+    match command {
+        Command::Generate(options) => generate(&global, options).map(|()| Ended::Done),
+        Command::Config { command } => configure(&global, command).map(|()| Ended::Done),
+        Command::Run(args) => {
+            let action = Action::Run(dates(&args.dates)?, rule_change(args.accept_rule_change));
+            on_feeds(&global, &args.feeds, action).await
+        }
+        Command::Ingest(args) => {
+            let late = if args.accept_late {
+                LatePolicy::Accepted
+            } else {
+                LatePolicy::Bounded
+            };
+            on_feeds(
+                &global,
+                &args.feeds,
+                Action::Ingest(dates(&args.dates)?, late),
+            )
+            .await
+        }
+        Command::Build(args) => {
+            let dates = dates(&args.dates)?;
+            if args.force && dates == Dates::CatchUp {
+                return Err(JobError::ForceWithoutDate);
+            }
+            let rebuild = if args.force {
+                Rebuild::Always
+            } else {
+                Rebuild::WhenPending
+            };
+            let change = rule_change(args.accept_rule_change);
+            on_feeds(&global, &args.feeds, Action::Build(dates, rebuild, change)).await
+        }
+        Command::Retention(args) if args.dry_run => retention_plan(&global, &args).await,
+        Command::Retention(args) => {
+            on_feeds(&global, &args.feeds, Action::Retention(args.as_of)).await
+        }
+        Command::Reprocess(args) => {
+            on_feeds(&global, &args.feeds, Action::Reprocess(args.from)).await
+        }
+    }
+}
+
+/// What is done to each feed.
+#[derive(Debug, Clone, Copy)]
+enum Action {
+    Run(Dates, RuleChange),
+    Ingest(Dates, LatePolicy),
+    Build(Dates, Rebuild, RuleChange),
+    Retention(Option<chrono::NaiveDate>),
+    Reprocess(chrono::NaiveDate),
+}
+
+impl Action {
+    async fn perform(self, job: &Job<'_>, feed: &FeedConfig) -> Result<(), JobError> {
+        match self {
+            Self::Run(dates, change) => job.run(feed, dates, change).await,
+            Self::Ingest(dates, late) => job.ingest(feed, dates, late).await,
+            Self::Build(dates, rebuild, change) => job.build(feed, dates, rebuild, change).await,
+            Self::Retention(as_of) => job.retention(feed, as_of).await.map(|_| ()),
+            Self::Reprocess(from) => job.reprocess(feed, from).await.map(|_| ()),
+        }
+    }
+}
+
+/// Runs the action on each feed in turn. A feed that fails does not stop the others; the first
+/// error is the command's. The record is written before the command ends, however it ends.
+async fn on_feeds(global: &Global, feeds: &FeedArgs, action: Action) -> Result<Ended, JobError> {
+    let config = load(global, settings(feeds))?;
+    let selected = select(&config, &feeds.feed)?;
+    let log = RunLog::new();
+    let bar = Bar::new();
+    let job = Job::new(&config, log.clone(), &bar)?;
+    let mut stop = StopSignals::listen().map_err(JobError::Runtime)?;
+    let mut errors = Vec::new();
+    let mut ended = Ended::Done;
+    for feed in selected {
+        tokio::select! {
+            result = action.perform(&job, feed) => errors.extend(result.err()),
+            signal = stop.received() => {
+                // Dropping the stage is like a crash between two commits: nothing half done.
+                job.interrupted(feed);
+                ended = signal;
+                break;
+            }
+        }
+    }
+    bar.finish();
+    let recorded = log.write(job.lake()).await;
+    output::run(global.output, &log)?;
+    report_later_errors(&errors);
+    match errors.into_iter().next() {
+        Some(error) => Err(error),
+        None => recorded.map(|()| ended).map_err(JobError::Record),
+    }
+}
+
+/// The first error is printed by the caller.
+fn report_later_errors(errors: &[JobError]) {
+    for error in errors.iter().skip(1) {
+        output::error(&format!("error: {}", crate::job::error_chain(error)));
+    }
+}
+
+struct StopSignals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl StopSignals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn received(&mut self) -> Ended {
+        tokio::select! {
+            _ = self.interrupt.recv() => Ended::Interrupted,
+            _ = self.terminate.recv() => Ended::Terminated,
+        }
+    }
+}
+
+async fn retention_plan(global: &Global, args: &RetentionArgs) -> Result<Ended, JobError> {
+    let config = load(global, settings(&args.feeds))?;
+    let selected = select(&config, &args.feeds.feed)?;
+    let bar = Bar::new();
+    let job = Job::new(&config, RunLog::new(), &bar)?;
+    let mut plans = Vec::new();
+    for feed in selected {
+        plans.push((
+            feed.name.clone(),
+            job.retention_plan(feed, args.as_of).await?,
+        ));
+    }
+    output::retention_plan(global.output, &plans)?;
+    Ok(Ended::Done)
+}
+
+fn generate(global: &Global, args: GenerateArgs) -> Result<(), JobError> {
+    let format = match args.format {
+        FileFormat::Csv => GenerateFormat::Csv,
+        FileFormat::Jsonl => GenerateFormat::Jsonl,
+    };
+    let summary = generate::generate(&GenerateOptions {
+        out: args.out,
+        days: args.days,
+        events_per_day: args.events_per_day,
+        users: args.users,
+        seed: args.seed,
+        late_share: args.late_share,
+        duplicate_share: args.duplicate_share,
+        format,
+        start_date: args.start_date,
+    })?;
+    output::generated(global.output, &summary)
+}
+
+fn configure(global: &Global, command: ConfigCommand) -> Result<(), JobError> {
+    match command {
+        ConfigCommand::Show(args) => {
+            let config = load(global, args.set)?;
+            output::text(&config::show(&config))
+        }
+        ConfigCommand::Check(args) => {
+            let config = load(global, args.set)?;
+            let engine = Engine::new(&config.engine)?;
+            for feed in &config.feeds {
+                check_expressions(&engine, feed)?;
+            }
+            output::checked(global.output, &config)
+        }
+    }
+}
+
+fn check_expressions(engine: &Engine, feed: &FeedConfig) -> Result<(), JobError> {
+    let book = RuleBook::first(feed);
+    let zone = feed.event.zone.parse().unwrap_or(chrono_tz::Tz::UTC);
+    CompiledBook::compile(&engine.context(zone), &feed.name, &book)
+        .map(|_| ())
+        .map_err(|source| JobError::Rules {
+            feed: feed.name.clone(),
+            source,
+        })
+}
+
+fn load(global: &Global, set: Vec<String>) -> Result<Config, JobError> {
+    let file: Option<PathBuf> = global.config.clone();
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    Ok(config::load(&LoadOptions {
+        file,
+        lake: global.lake.clone(),
+        environment,
+        set,
+    })?)
+}
+
+/// `--set` and its short forms, the short ones last.
+fn settings(feeds: &FeedArgs) -> Vec<String> {
+    let mut set = feeds.set.clone();
+    set.extend(
+        feeds
+            .timeout
+            .iter()
+            .map(|timeout| format!("session.timeout={timeout}")),
+    );
+    set.extend(
+        feeds
+            .max_duration
+            .iter()
+            .map(|max| format!("session.max_duration={max}")),
+    );
+    set
+}
+
+fn select<'c>(config: &'c Config, names: &[String]) -> Result<Vec<&'c FeedConfig>, JobError> {
+    if names.is_empty() {
+        return Ok(config.feeds.iter().collect());
+    }
+    let find = |name: &String| {
+        config
+            .feeds
+            .iter()
+            .find(|feed| feed.name == *name)
+            .ok_or_else(|| {
+                let known: Vec<&str> = config.feeds.iter().map(|feed| feed.name.as_str()).collect();
+                JobError::UnknownFeed {
+                    name: name.clone(),
+                    known: known.join(", "),
+                }
+            })
+    };
+    names.iter().map(find).collect()
+}
+
+fn dates(args: &DateArgs) -> Result<Dates, JobError> {
+    match (args.arrival_date, args.from, args.to) {
+        (Some(date), _, _) => Ok(Dates::One(date)),
+        (None, Some(from), Some(to)) if from > to => Err(JobError::EmptyRange { from, to }),
+        (None, Some(from), Some(to)) => Ok(Dates::Range(from, to)),
+        _ => Ok(Dates::CatchUp),
+    }
+}
+
+fn rule_change(accept: bool) -> RuleChange {
+    if accept {
+        RuleChange::Accept
+    } else {
+        RuleChange::Refuse
+    }
+}

@@ -1,0 +1,177 @@
+//! Results on standard output: a table for people, or one JSON document.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use bytesize::ByteSize;
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{CellAlignment, ContentArrangement, Table};
+use serde_json::{Value, json};
+
+use super::args::OutputFormat;
+use crate::config::Config;
+use crate::error::JobError;
+use crate::generate::GenerateSummary;
+use crate::record::{Outcome, RunLog, StageRecord};
+use crate::stages::retention::RetentionPlan;
+
+/// Prints to standard error.
+pub(super) fn error(text: &str) {
+    // Nobody is left to tell when standard error is closed.
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Prints to standard output.
+pub(super) fn text(text: &str) -> Result<(), JobError> {
+    let mut stdout = io::stdout().lock();
+    let written = stdout.write_all(text.as_bytes()).and_then(|()| {
+        if text.ends_with('\n') {
+            Ok(())
+        } else {
+            stdout.write_all(b"\n")
+        }
+    });
+    match written.and_then(|()| stdout.flush()) {
+        Err(source) if source.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(source) => Err(JobError::Output {
+            target: PathBuf::from("standard output"),
+            source,
+        }),
+        Ok(()) => Ok(()),
+    }
+}
+
+fn document(value: &Value) -> Result<(), JobError> {
+    text(&format!("{value:#}"))
+}
+
+/// The stages of a run.
+pub(super) fn run(format: OutputFormat, log: &RunLog) -> Result<(), JobError> {
+    let records = log.records();
+    match format {
+        OutputFormat::Json => document(&json!({ "run_id": log.run_id(), "stages": records })),
+        OutputFormat::Table if records.is_empty() => text("nothing to do"),
+        OutputFormat::Table => text(&stages_table(&records).to_string()),
+    }
+}
+
+fn table(header: &[&str], numbers_from: usize) -> Table {
+    let mut table = Table::new();
+    table
+        .load_preset(UTF8_HORIZONTAL_ONLY)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(header);
+    for column in table.column_iter_mut().skip(numbers_from) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn stages_table(records: &[StageRecord]) -> Table {
+    let header = [
+        "feed",
+        "date",
+        "stage",
+        "outcome",
+        "read",
+        "new",
+        "identical",
+        "conflicting",
+        "quarantined",
+        "changed",
+        "seconds",
+    ];
+    let mut table = table(&header, 4);
+    let is_quiet =
+        |record: &&StageRecord| record.stage == "retention" && record.outcome == Outcome::UpToDate;
+    for record in records.iter().filter(|record| !is_quiet(record)) {
+        let did = &record.did;
+        let count = |value: Option<i64>| value.map_or_else(String::new, |value| value.to_string());
+        let quarantined = did.rows_read.map(|_| did.rows_quarantined());
+        table.add_row([
+            record.feed.clone(),
+            record
+                .arrival_date
+                .map(|date| date.to_string())
+                .unwrap_or_default(),
+            record.stage.to_owned(),
+            record.outcome.as_str().to_owned(),
+            count(did.rows_read),
+            count(did.rows_new),
+            count(did.rows_identical_duplicates),
+            count(did.rows_conflicting_duplicates),
+            count(quarantined),
+            count(did.rows_changed),
+            format!("{:.2}", record.seconds),
+        ]);
+    }
+    table
+}
+
+/// What retention would remove.
+pub(super) fn retention_plan(
+    format: OutputFormat,
+    plans: &[(String, RetentionPlan)],
+) -> Result<(), JobError> {
+    if format == OutputFormat::Json {
+        let feeds: Vec<Value> = plans
+            .iter()
+            .map(|(feed, plan)| json!({ "feed": feed, "plan": plan }))
+            .collect();
+        return document(&json!({ "dry_run": true, "feeds": feeds }));
+    }
+    let mut shown = table(&["table", "arrival date", "files", "size"], 2);
+    for partition in plans.iter().flat_map(|(_, plan)| &plan.partitions) {
+        let bytes = u64::try_from(partition.totals.bytes).unwrap_or_default();
+        shown.add_row([
+            partition.table.clone(),
+            partition.arrival_date.to_string(),
+            partition.totals.files.to_string(),
+            ByteSize(bytes).to_string(),
+        ]);
+    }
+    let mut lines = if plans.iter().all(|(_, plan)| plan.partitions.is_empty()) {
+        "nothing to remove".to_owned()
+    } else {
+        shown.to_string()
+    };
+    for (feed, date) in plans
+        .iter()
+        .flat_map(|(feed, plan)| plan.kept_unbuilt.iter().map(move |date| (feed, date)))
+    {
+        lines.push_str(&format!(
+            "\n{feed}: {date} is old enough but not fully built; run build"
+        ));
+    }
+    text(&lines)
+}
+
+/// What `generate` wrote.
+pub(super) fn generated(format: OutputFormat, summary: &GenerateSummary) -> Result<(), JobError> {
+    match format {
+        OutputFormat::Json => document(&json!(summary)),
+        OutputFormat::Table => text(&format!(
+            "{} files, {} rows ({} late, {} repeated, {} of them conflicting), {}",
+            summary.files,
+            summary.rows,
+            summary.late_rows,
+            summary.duplicate_rows,
+            summary.conflicting_rows,
+            ByteSize(summary.bytes)
+        )),
+    }
+}
+
+/// The configuration is good.
+pub(super) fn checked(format: OutputFormat, config: &Config) -> Result<(), JobError> {
+    let feeds: Vec<&str> = config.feeds.iter().map(|feed| feed.name.as_str()).collect();
+    match format {
+        OutputFormat::Json => document(&json!({ "ok": true, "feeds": feeds })),
+        OutputFormat::Table => text(&format!(
+            "ok: {} ({}), lake {}",
+            feeds.len(),
+            feeds.join(", "),
+            config.lake.redacted_url()
+        )),
+    }
+}

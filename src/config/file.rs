@@ -1,0 +1,84 @@
+//! What `sessionlake.toml` may hold, exactly as written: nothing checked, no default filled in.
+//!
+//! Scalars stand before sections in each struct, because they must in TOML.
+
+use serde::{Deserialize, Serialize};
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct File {
+    pub(crate) lake: LakeFile,
+    pub(crate) engine: EngineFile,
+    pub(crate) retention: RetentionFile,
+    pub(crate) feed: Vec<FeedFile>,
+}
+
+/// `[lake]`
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LakeFile {
+    pub(crate) url: Option<String>,
+}
+
+/// `[engine]`
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct EngineFile {
+    pub(crate) memory_limit: Option<String>,
+    pub(crate) spill_dir: Option<String>,
+    pub(crate) threads: Option<i64>,
+}
+
+/// `[retention]`
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RetentionFile {
+    pub(crate) raw_days: Option<i64>,
+}
+
+/// `[[feed]]`
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct FeedFile {
+    pub(crate) name: Option<String>,
+    pub(crate) path: Option<String>,
+    pub(crate) format: Option<String>,
+    pub(crate) columns: Option<Vec<String>>,
+    pub(crate) on_missing: Option<String>,
+    pub(crate) event: EventFile,
+    pub(crate) session: SessionFile,
+    pub(crate) window: WindowFile,
+}
+
+/// `[feed.event]`
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct EventFile {
+    pub(crate) user_id: Option<String>,
+    pub(crate) product_code: Option<String>,
+    pub(crate) event_id: Option<String>,
+    pub(crate) timestamp: Option<String>,
+    pub(crate) timestamp_format: Option<String>,
+    pub(crate) zone: Option<String>,
+    pub(crate) attributes: Option<Vec<String>>,
+}
+
+/// `[feed.session]`
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct SessionFile {
+    pub(crate) user_action: Option<String>,
+    pub(crate) opens_on: Option<String>,
+    pub(crate) closes_on: Option<String>,
+    pub(crate) timeout: Option<String>,
+    pub(crate) max_duration: Option<String>,
+}
+
+/// `[feed.window]`
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct WindowFile {
+    pub(crate) update_depth_days: Option<i64>,
+    pub(crate) lookback_days: Option<i64>,
+}

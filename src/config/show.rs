@@ -1,0 +1,82 @@
+//! The effective configuration, as one would write it.
+
+use super::file::{
+    EngineFile, EventFile, FeedFile, File, LakeFile, RetentionFile, SessionFile, WindowFile,
+};
+use super::{Config, EventMapping, FeedConfig, SessionRules, WindowRules, location, units};
+
+/// The effective configuration as TOML: every default filled in, every path absolute, credentials
+/// replaced by `***`. Without credentials it reads back as the same configuration.
+///
+/// Keys that have no value (`columns`, `spill_dir`, `threads`, `timestamp_format`) are left out.
+pub fn show(config: &Config) -> String {
+    let file = File {
+        lake: LakeFile {
+            url: Some(config.lake.redacted_url()),
+        },
+        engine: EngineFile {
+            memory_limit: Some(units::format_bytes(config.engine.memory_limit_bytes)),
+            spill_dir: config
+                .engine
+                .spill_dir
+                .as_ref()
+                .map(|folder| location::redacted(&folder.to_string_lossy())),
+            threads: config
+                .engine
+                .threads
+                .and_then(|threads| i64::try_from(threads).ok()),
+        },
+        retention: RetentionFile {
+            raw_days: Some(config.retention.raw_days.into()),
+        },
+        feed: config.feeds.iter().map(feed).collect(),
+    };
+    toml::to_string_pretty(&file)
+        .unwrap_or_else(|error| format!("# the configuration cannot be shown: {error}\n"))
+}
+
+fn feed(feed: &FeedConfig) -> FeedFile {
+    FeedFile {
+        name: Some(feed.name.clone()),
+        path: Some(location::redacted(&feed.path)),
+        format: Some(feed.format.to_string()),
+        columns: feed.columns.clone(),
+        on_missing: Some(feed.on_missing.to_string()),
+        event: event(&feed.event),
+        session: session(&feed.session),
+        window: window(&feed.window),
+    }
+}
+
+fn event(event: &EventMapping) -> EventFile {
+    EventFile {
+        user_id: Some(event.user_id.clone()),
+        product_code: Some(event.product_code.clone()),
+        event_id: Some(event.event_id.clone()),
+        timestamp: Some(event.timestamp.clone()),
+        timestamp_format: event.timestamp_format.clone(),
+        zone: Some(event.zone.clone()),
+        attributes: Some(event.attributes.iter().map(ToString::to_string).collect()),
+    }
+}
+
+fn session(session: &SessionRules) -> SessionFile {
+    SessionFile {
+        user_action: Some(session.user_action.clone()),
+        opens_on: Some(session.opens_on.clone()),
+        closes_on: Some(session.closes_on.clone()),
+        timeout: Some(units::format_micros(session.timeout_micros)),
+        max_duration: Some(
+            session
+                .max_duration_micros
+                .map_or_else(String::new, units::format_micros),
+        ),
+    }
+}
+
+fn window(window: &WindowRules) -> WindowFile {
+    WindowFile {
+        update_depth_days: Some(window.update_depth_days.into()),
+        lookback_days: Some(window.lookback_days.into()),
+    }
+}

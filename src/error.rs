@@ -1,0 +1,227 @@
+//! What ends a command, and with which exit code.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use chrono::NaiveDate;
+
+use crate::config::ConfigError;
+use crate::engine::EngineError;
+use crate::generate::GenerateError;
+use crate::lake::LakeError;
+use crate::sources::DiscoveryError;
+use crate::stages::error::{BuildError, IngestError};
+
+/// What the person who runs the command should do about a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing is wrong with the input: run again.
+    Retry,
+    /// The input or the environment must be mended first.
+    FixInput,
+    /// The command line or the configuration is wrong.
+    FixConfiguration,
+    /// A promise was broken: report it.
+    Bug,
+}
+
+/// A command that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// `--feed` names no feed.
+    #[error("no feed is named `{name}`; the configuration has {known}")]
+    UnknownFeed {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// `--from` after `--to`.
+    #[error("--from {from} is after --to {to}")]
+    EmptyRange {
+        /// First date.
+        from: NaiveDate,
+        /// Last date.
+        to: NaiveDate,
+    },
+    /// `build --force` would build everything anew, one date after the other.
+    #[error("--force needs --arrival-date, or --from and --to; for everything, use reprocess")]
+    ForceWithoutDate,
+    /// A file was expected.
+    #[error(
+        "feed {feed}: no file for {dates} at {path}; has the batch arrived? \
+         (on_missing = \"ok\" accepts a date without a file)"
+    )]
+    NoFile {
+        /// The feed.
+        feed: String,
+        /// The date or dates asked for.
+        dates: String,
+        /// Where it was looked for.
+        path: String,
+    },
+    /// The stage `ingest`.
+    #[error("ingest of {feed}, arrival date {arrival_date}, failed")]
+    Ingest {
+        /// The feed.
+        feed: String,
+        /// The arrival date.
+        arrival_date: NaiveDate,
+        /// Why.
+        source: IngestError,
+    },
+    /// The stage `build`.
+    #[error("build of {feed}, arrival date {arrival_date}, failed")]
+    Build {
+        /// The feed.
+        feed: String,
+        /// The arrival date.
+        arrival_date: NaiveDate,
+        /// Why.
+        source: BuildError,
+    },
+    /// The stage `retention`.
+    #[error("retention of {feed} failed")]
+    Retention {
+        /// The feed.
+        feed: String,
+        /// Why.
+        source: BuildError,
+    },
+    /// `reprocess`.
+    #[error("reprocess of {feed} from {from} failed; ods/{feed} is as it was")]
+    Reprocess {
+        /// The feed.
+        feed: String,
+        /// First event date.
+        from: NaiveDate,
+        /// Why.
+        source: BuildError,
+    },
+    /// The configured rules and those of ODS.
+    #[error("the rules of {feed} cannot be used")]
+    Rules {
+        /// The feed.
+        feed: String,
+        /// Why.
+        source: BuildError,
+    },
+    /// The files of a feed cannot be listed.
+    #[error(transparent)]
+    Discovery(#[from] DiscoveryError),
+    /// A table outside of a stage.
+    #[error(transparent)]
+    Lake(#[from] LakeError),
+    /// The query engine cannot start.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The record of the run could not be written; its stages stand.
+    #[error("the run's stages are committed, but its record could not be written to runs")]
+    Record(#[source] LakeError),
+    /// `generate`.
+    #[error(transparent)]
+    Generate(#[from] GenerateError),
+    /// Logging cannot start.
+    #[error("the log filter is not valid; check the environment variable RUST_LOG")]
+    Telemetry(#[from] crate::telemetry::TelemetryError),
+    /// Standard output was closed or the disk behind it is full.
+    #[error("cannot write the result to {}", target.display())]
+    Output {
+        /// Where to.
+        target: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+    /// The async runtime cannot start.
+    #[error("cannot start the runtime; are threads or file handles exhausted?")]
+    Runtime(#[source] std::io::Error),
+}
+
+impl JobError {
+    /// The stage in which it happened, as `runs` names it.
+    pub fn stage(&self) -> &'static str {
+        match self {
+            Self::Ingest { .. } | Self::NoFile { .. } | Self::Discovery(_) => "ingest",
+            Self::Build { .. } => "build",
+            Self::Retention { .. } => "retention",
+            Self::Reprocess { .. } => "reprocess",
+            Self::Rules { .. } => "rules",
+            Self::Record(_) => "record",
+            Self::Generate(_) => "generate",
+            Self::Config(_)
+            | Self::UnknownFeed { .. }
+            | Self::EmptyRange { .. }
+            | Self::ForceWithoutDate => "config",
+            Self::Lake(_)
+            | Self::Engine(_)
+            | Self::Telemetry(_)
+            | Self::Output { .. }
+            | Self::Runtime(_) => "start",
+        }
+    }
+
+    /// What to do about it.
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Self::Config(_)
+            | Self::UnknownFeed { .. }
+            | Self::EmptyRange { .. }
+            | Self::ForceWithoutDate => Verdict::FixConfiguration,
+            Self::Generate(error) if error.is_usage() => Verdict::FixConfiguration,
+            Self::Build { source, .. }
+            | Self::Retention { source, .. }
+            | Self::Reprocess { source, .. }
+            | Self::Rules { source, .. } => of_build(source),
+            Self::Ingest {
+                source: IngestError::Build(source),
+                ..
+            } => of_build(source),
+            Self::Ingest {
+                source: IngestError::Lake(source),
+                ..
+            } => of_lake(source),
+            Self::Lake(source) | Self::Record(source) => of_lake(source),
+            _ => Verdict::FixInput,
+        }
+    }
+
+    /// The exit code of DESIGN section 8.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self.verdict() {
+            Verdict::FixConfiguration => 2,
+            Verdict::Retry => 4,
+            Verdict::FixInput | Verdict::Bug => 1,
+        })
+    }
+}
+
+fn of_lake(error: &LakeError) -> Verdict {
+    if error.is_conflict() {
+        Verdict::Retry
+    } else {
+        Verdict::FixInput
+    }
+}
+
+fn of_build(error: &BuildError) -> Verdict {
+    match error {
+        BuildError::Unparsable { .. }
+        | BuildError::Expression(_)
+        | BuildError::UnknownZone { .. }
+        | BuildError::ZoneChanged { .. }
+        | BuildError::AttributeTypeChanged { .. }
+        | BuildError::RulesDiffer { .. }
+        | BuildError::MappingTooEarly { .. }
+        | BuildError::NotCovered { .. } => Verdict::FixConfiguration,
+        BuildError::Contended { .. } => Verdict::Retry,
+        BuildError::Lake(source) => of_lake(source),
+        BuildError::Imbalance { .. } => Verdict::Bug,
+        BuildError::NothingIngested { .. }
+        | BuildError::Engine(_)
+        | BuildError::Record { .. }
+        | BuildError::Rows { .. } => Verdict::FixInput,
+    }
+}

@@ -1,0 +1,456 @@
+//! The flow: ingest, build and retention for each arrival date, in order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use sha2::{Digest as _, Sha256};
+
+use crate::clock;
+use crate::config::{Config, FeedConfig, OnMissing};
+use crate::engine::Engine;
+use crate::error::JobError;
+use crate::lake::Lake;
+use crate::lake::ids::LatePolicy;
+use crate::record::{Outcome, RunLog, StageRecord};
+use crate::sources::{self, SourceFile};
+use crate::stages::build::{self, Rebuild};
+use crate::stages::ingest;
+use crate::stages::reprocess::{self, Reprocessed};
+use crate::stages::retention::{self, RetentionPlan};
+use crate::stages::rules::{self, RuleChange};
+use crate::stages::{StageContext, StageOutcome};
+
+const CONFIG_HASH_CHARACTERS: usize = 16;
+
+/// Which arrival dates a command is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dates {
+    /// Whatever is not processed yet.
+    CatchUp,
+    /// One date, whose file is expected.
+    One(NaiveDate),
+    /// All dates with files from the first to the second, both included.
+    Range(NaiveDate, NaiveDate),
+}
+
+/// What a person watching the run is told.
+pub trait Progress: Send + Sync {
+    /// How many arrival dates a feed has to go.
+    fn feed(&self, feed: &str, dates: u64);
+    /// What is being done.
+    fn stage(&self, stage: &str, arrival_date: NaiveDate);
+    /// An arrival date is done.
+    fn date_done(&self);
+}
+
+/// One run over some feeds of a lake.
+pub struct Job<'a> {
+    config: &'a Config,
+    lake: Lake,
+    engine: Engine,
+    log: RunLog,
+    progress: &'a dyn Progress,
+}
+
+impl<'a> Job<'a> {
+    /// Opens the lake and the engine.
+    pub fn new(
+        config: &'a Config,
+        log: RunLog,
+        progress: &'a dyn Progress,
+    ) -> Result<Self, JobError> {
+        let lake = Lake::open(&config.lake.url)?;
+        let engine = Engine::new(&config.engine)?;
+        Ok(Self {
+            config,
+            lake,
+            engine,
+            log,
+            progress,
+        })
+    }
+
+    /// The lake of the job.
+    pub fn lake(&self) -> &Lake {
+        &self.lake
+    }
+
+    /// Ingest, build and retention for each date of a feed.
+    pub async fn run(
+        &self,
+        feed: &FeedConfig,
+        dates: Dates,
+        change: RuleChange,
+    ) -> Result<(), JobError> {
+        let mut files = files_of_dates(feed, dates)?;
+        let todo = self.dates_to_run(feed, dates, &files).await?;
+        self.settle_rules(feed, todo.iter().next().copied(), change)
+            .await?;
+        self.progress.feed(&feed.name, todo.len() as u64);
+        for date in todo {
+            let files = files.remove(&date).unwrap_or_default();
+            self.ingest_date(feed, date, &files, LatePolicy::Bounded)
+                .await?;
+            self.build_date(feed, date, Rebuild::WhenPending).await?;
+            self.retain(feed, date).await?;
+            self.progress.date_done();
+        }
+        Ok(())
+    }
+
+    /// Files of each date into raw.
+    pub async fn ingest(
+        &self,
+        feed: &FeedConfig,
+        dates: Dates,
+        late: LatePolicy,
+    ) -> Result<(), JobError> {
+        self.settle_rules(feed, None, RuleChange::Refuse).await?;
+        let files = files_of_dates(feed, dates)?;
+        let todo = match dates {
+            Dates::CatchUp => self.unseen(feed, &files).await?,
+            _ => files.keys().copied().collect(),
+        };
+        self.progress.feed(&feed.name, todo.len() as u64);
+        for date in todo {
+            self.ingest_date(
+                feed,
+                date,
+                files.get(&date).map_or(&[], Vec::as_slice),
+                late,
+            )
+            .await?;
+            self.progress.date_done();
+        }
+        Ok(())
+    }
+
+    /// Raw into ODS, for the dates asked for that have something to build.
+    pub async fn build(
+        &self,
+        feed: &FeedConfig,
+        dates: Dates,
+        rebuild: Rebuild,
+        change: RuleChange,
+    ) -> Result<(), JobError> {
+        let todo = match dates {
+            Dates::One(date) => BTreeSet::from([date]),
+            Dates::CatchUp => self.pending(feed).await?,
+            Dates::Range(from, to) => {
+                let within = |date: &NaiveDate| (from..=to).contains(date);
+                match rebuild {
+                    Rebuild::WhenPending => self
+                        .pending(feed)
+                        .await?
+                        .into_iter()
+                        .filter(within)
+                        .collect(),
+                    Rebuild::Always => from.iter_days().take_while(|date| *date <= to).collect(),
+                }
+            }
+        };
+        self.settle_rules(feed, todo.iter().next().copied(), change)
+            .await?;
+        self.progress.feed(&feed.name, todo.len() as u64);
+        for date in todo {
+            self.build_date(feed, date, rebuild).await?;
+            self.progress.date_done();
+        }
+        Ok(())
+    }
+
+    /// What retention would do as of a date; the newest built arrival date by default.
+    pub async fn retention_plan(
+        &self,
+        feed: &FeedConfig,
+        as_of: Option<NaiveDate>,
+    ) -> Result<RetentionPlan, JobError> {
+        let Some(as_of) = self.as_of(feed, as_of).await? else {
+            return Ok(RetentionPlan::default());
+        };
+        let stage = self.stage(feed);
+        Ok(retention::plan(&stage, as_of, self.config.retention.raw_days).await?)
+    }
+
+    /// Removes what [`Job::retention_plan`] names.
+    pub async fn retention(
+        &self,
+        feed: &FeedConfig,
+        as_of: Option<NaiveDate>,
+    ) -> Result<RetentionPlan, JobError> {
+        match self.as_of(feed, as_of).await? {
+            Some(as_of) => self.retain(feed, as_of).await,
+            None => Ok(RetentionPlan::default()),
+        }
+    }
+
+    /// Recomputes ODS from an event date on.
+    pub async fn reprocess(
+        &self,
+        feed: &FeedConfig,
+        from: NaiveDate,
+    ) -> Result<Reprocessed, JobError> {
+        self.progress.feed(&feed.name, 1);
+        self.progress.stage("reprocess", from);
+        let (stage, timer) = (self.stage(feed), Timer::start());
+        let result = reprocess::reprocess(&stage, from).await;
+        let result = result.map_err(|source| {
+            let feed = feed.name.clone();
+            JobError::Reprocess { feed, from, source }
+        });
+        self.record(&stage, from, "reprocess", timer, result)
+    }
+
+    /// Notes in the log that a signal stopped the run.
+    pub fn interrupted(&self, feed: &FeedConfig) {
+        self.log.push(StageRecord {
+            feed: feed.name.clone(),
+            arrival_date: None,
+            stage: "run",
+            started: clock::now(),
+            seconds: 0.0,
+            outcome: Outcome::Interrupted,
+            error: None,
+            config_hash: config_hash(feed),
+            did: StageOutcome::default(),
+        });
+    }
+
+    async fn settle_rules(
+        &self,
+        feed: &FeedConfig,
+        arrival_date: Option<NaiveDate>,
+        change: RuleChange,
+    ) -> Result<(), JobError> {
+        rules::settle(&self.stage(feed), arrival_date, change)
+            .await
+            .map_err(|source| JobError::Rules {
+                feed: feed.name.clone(),
+                source,
+            })
+    }
+
+    async fn ingest_date(
+        &self,
+        feed: &FeedConfig,
+        arrival_date: NaiveDate,
+        files: &[SourceFile],
+        late: LatePolicy,
+    ) -> Result<(), JobError> {
+        self.progress.stage("ingest", arrival_date);
+        let (stage, timer) = (self.stage(feed), Timer::start());
+        let result = ingest::ingest(&stage, arrival_date, files, late).await;
+        let result = result.map(|outcome| ((), outcome)).map_err(|source| {
+            let feed = feed.name.clone();
+            JobError::Ingest {
+                feed,
+                arrival_date,
+                source,
+            }
+        });
+        self.record(&stage, arrival_date, "ingest", timer, result)
+    }
+
+    async fn build_date(
+        &self,
+        feed: &FeedConfig,
+        arrival_date: NaiveDate,
+        rebuild: Rebuild,
+    ) -> Result<(), JobError> {
+        self.progress.stage("build", arrival_date);
+        let (stage, timer) = (self.stage(feed), Timer::start());
+        let result = build::build(&stage, arrival_date, rebuild).await;
+        let result = result.map(|outcome| ((), outcome)).map_err(|source| {
+            let feed = feed.name.clone();
+            JobError::Build {
+                feed,
+                arrival_date,
+                source,
+            }
+        });
+        self.record(&stage, arrival_date, "build", timer, result)
+    }
+
+    async fn retain(&self, feed: &FeedConfig, as_of: NaiveDate) -> Result<RetentionPlan, JobError> {
+        self.progress.stage("retention", as_of);
+        let (stage, timer) = (self.stage(feed), Timer::start());
+        let result = retention::retain(&stage, as_of, self.config.retention.raw_days).await;
+        let result = result.map_err(|source| JobError::Retention {
+            feed: feed.name.clone(),
+            source,
+        });
+        self.record(&stage, as_of, "retention", timer, result)
+    }
+
+    async fn dates_to_run(
+        &self,
+        feed: &FeedConfig,
+        dates: Dates,
+        files: &BTreeMap<NaiveDate, Vec<SourceFile>>,
+    ) -> Result<BTreeSet<NaiveDate>, JobError> {
+        match dates {
+            Dates::One(date) => Ok(BTreeSet::from([date])),
+            Dates::Range(..) => Ok(files.keys().copied().collect()),
+            Dates::CatchUp => {
+                let mut todo = self.unseen(feed, files).await?;
+                todo.extend(self.pending(feed).await?);
+                Ok(todo)
+            }
+        }
+    }
+
+    async fn unseen(
+        &self,
+        feed: &FeedConfig,
+        files: &BTreeMap<NaiveDate, Vec<SourceFile>>,
+    ) -> Result<BTreeSet<NaiveDate>, JobError> {
+        Ok(ingest::unseen(&self.stage(feed), files).await?)
+    }
+
+    async fn pending(&self, feed: &FeedConfig) -> Result<BTreeSet<NaiveDate>, JobError> {
+        let pending = build::pending(&self.stage(feed)).await?;
+        Ok(pending.into_iter().map(|date| date.arrival_date).collect())
+    }
+
+    async fn as_of(
+        &self,
+        feed: &FeedConfig,
+        as_of: Option<NaiveDate>,
+    ) -> Result<Option<NaiveDate>, JobError> {
+        match as_of {
+            Some(date) => Ok(Some(date)),
+            None => Ok(build::newest_built(&self.stage(feed)).await?),
+        }
+    }
+
+    fn stage<'s>(&'s self, feed: &'s FeedConfig) -> StageContext<'s> {
+        StageContext {
+            lake: &self.lake,
+            engine: &self.engine,
+            feed,
+            run_id: self.log.run_id(),
+            config_hash: config_hash(feed),
+            started: clock::now(),
+        }
+    }
+
+    /// Adds the stage to the run's log, however it ended.
+    fn record<T>(
+        &self,
+        stage: &StageContext<'_>,
+        date: NaiveDate,
+        name: &'static str,
+        timer: Timer,
+        result: Result<(T, StageOutcome), JobError>,
+    ) -> Result<T, JobError> {
+        let (outcome, error, did, result) = match result {
+            Ok((value, did)) if did.up_to_date => (Outcome::UpToDate, None, did, Ok(value)),
+            Ok((value, did)) => (Outcome::Done, None, did, Ok(value)),
+            Err(error) => {
+                let chain = error_chain(&error);
+                (
+                    Outcome::Failed,
+                    Some(chain),
+                    StageOutcome::default(),
+                    Err(error),
+                )
+            }
+        };
+        self.log.push(StageRecord {
+            feed: stage.feed.name.clone(),
+            arrival_date: Some(date),
+            stage: name,
+            started: timer.started,
+            seconds: timer.clock.elapsed().as_secs_f64(),
+            outcome,
+            error,
+            config_hash: stage.config_hash.clone(),
+            did,
+        });
+        result
+    }
+}
+
+struct Timer {
+    started: DateTime<Utc>,
+    clock: Instant,
+}
+
+impl Timer {
+    fn start() -> Self {
+        Self {
+            started: clock::now(),
+            clock: Instant::now(),
+        }
+    }
+}
+
+/// The files of the dates asked for; a single date without a file is an error, unless the feed
+/// says otherwise.
+fn files_of_dates(
+    feed: &FeedConfig,
+    dates: Dates,
+) -> Result<BTreeMap<NaiveDate, Vec<SourceFile>>, JobError> {
+    let files = match dates {
+        Dates::One(date) => {
+            let files = sources::files_of(&feed.path, date)?;
+            if files.is_empty() {
+                BTreeMap::new()
+            } else {
+                BTreeMap::from([(date, files)])
+            }
+        }
+        Dates::Range(from, to) => {
+            let mut files = sources::all_files(&feed.path)?;
+            files.retain(|date, _| (from..=to).contains(date));
+            files
+        }
+        Dates::CatchUp => return Ok(sources::all_files(&feed.path)?),
+    };
+    if files.is_empty() && feed.on_missing == OnMissing::Fail {
+        let dates = match dates {
+            Dates::One(date) => date.to_string(),
+            Dates::Range(from, to) => format!("{from} to {to}"),
+            Dates::CatchUp => "any date".to_owned(),
+        };
+        return Err(JobError::NoFile {
+            feed: feed.name.clone(),
+            dates,
+            path: feed.path.clone(),
+        });
+    }
+    Ok(files)
+}
+
+/// Hash of what decides a feed's result: mapping, rules, window, columns and format.
+fn config_hash(feed: &FeedConfig) -> String {
+    let effective = serde_json::json!({
+        "name": feed.name,
+        "format": feed.format.as_str(),
+        "columns": feed.columns,
+        "event": feed.event,
+        "session": feed.session,
+        "window": feed.window,
+    });
+    let digest = Sha256::digest(effective.to_string());
+    format!("{digest:x}")
+        .chars()
+        .take(CONFIG_HASH_CHARACTERS)
+        .collect()
+}
+
+/// An error and its causes in one line each, without repeating what a cause says already.
+pub fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut chain = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !chain.contains(&text) {
+            chain.push_str("\n  because ");
+            chain.push_str(&text);
+        }
+        cause = error.source();
+    }
+    chain
+}

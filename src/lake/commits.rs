@@ -1,0 +1,120 @@
+//! One commit of one stage: files in and out, ids, and the run that did it.
+
+use std::collections::HashMap;
+
+use deltalake::DeltaTable;
+use deltalake::kernel::transaction::{CommitBuilder, CommitProperties, TableReference};
+use deltalake::kernel::{Action, Add, Metadata, Remove, Transaction};
+use deltalake::protocol::{DeltaOperation, SaveMode};
+use serde_json::Value;
+
+use super::{LakeError, TableName};
+
+/// Who commits and from what; written into the commit's metadata.
+#[derive(Debug, Clone)]
+pub struct Provenance {
+    /// The id of the run, as in `runs`.
+    pub run_id: String,
+    /// Hash of the effective configuration of the feed.
+    pub config_hash: String,
+    /// The stage that commits.
+    pub stage: &'static str,
+    /// Versions of the tables read, by name.
+    pub input_versions: Vec<(String, u64)>,
+}
+
+impl Provenance {
+    fn metadata(&self) -> HashMap<String, Value> {
+        let inputs: serde_json::Map<String, Value> = self
+            .input_versions
+            .iter()
+            .map(|(table, version)| (table.clone(), Value::from(*version)))
+            .collect();
+        HashMap::from([
+            (
+                "sessionlake.runId".to_owned(),
+                Value::from(self.run_id.clone()),
+            ),
+            (
+                "sessionlake.configHash".to_owned(),
+                Value::from(self.config_hash.clone()),
+            ),
+            ("sessionlake.stage".to_owned(), Value::from(self.stage)),
+            (
+                "sessionlake.inputVersions".to_owned(),
+                Value::Object(inputs),
+            ),
+        ])
+    }
+
+    /// The same, for the library's own operations.
+    pub fn properties(&self, ids: Vec<Transaction>) -> CommitProperties {
+        CommitProperties::default()
+            .with_metadata(self.metadata())
+            .with_application_transactions(ids)
+    }
+}
+
+/// What one commit changes.
+#[derive(Debug, Default)]
+pub struct Change {
+    /// Files that enter the table.
+    pub adds: Vec<Add>,
+    /// Files that leave it.
+    pub removes: Vec<Remove>,
+    /// New metadata (schema, properties), if they change.
+    pub metadata: Option<Metadata>,
+    /// Ids that become known with this commit.
+    pub ids: Vec<Transaction>,
+    /// The rows this commit depends on having read; `None` for a plain append.
+    pub read_predicate: Option<String>,
+}
+
+/// Commits `change` on top of the loaded version of `table` and returns the new version.
+///
+/// The library rejects a concurrent commit that shares an id or touches what was read; that
+/// comes back as [`LakeError::Conflict`], and the stage plans again.
+pub async fn commit(
+    name: &TableName,
+    table: &DeltaTable,
+    change: Change,
+    provenance: &Provenance,
+) -> Result<u64, LakeError> {
+    let state = table
+        .snapshot()
+        .map_err(|source| LakeError::read(name, source))?;
+    let read_version = state.version();
+    let operation = operation(&change, state.metadata().partition_columns().to_vec());
+    let mut actions: Vec<Action> = Vec::new();
+    actions.extend(change.metadata.map(Action::Metadata));
+    actions.extend(change.removes.into_iter().map(Action::Remove));
+    actions.extend(change.adds.into_iter().map(Action::Add));
+    let finalized = CommitBuilder::from(provenance.properties(change.ids))
+        .with_actions(actions)
+        .build(
+            Some(state as &dyn TableReference),
+            table.log_store(),
+            operation,
+        )
+        .await
+        .map_err(|source| LakeError::commit(name, read_version, source))?;
+    Ok(finalized.version())
+}
+
+fn operation(change: &Change, partition_by: Vec<String>) -> DeltaOperation {
+    if change.adds.is_empty() && !change.removes.is_empty() {
+        return DeltaOperation::Delete {
+            predicate: change.read_predicate.clone(),
+        };
+    }
+    let mode = if change.removes.is_empty() {
+        SaveMode::Append
+    } else {
+        SaveMode::Overwrite
+    };
+    DeltaOperation::Write {
+        mode,
+        partition_by: Some(partition_by),
+        predicate: change.read_predicate.clone(),
+    }
+}

@@ -1,0 +1,134 @@
+//! The columns of every table: names, types, grain, key and units.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+
+/// The partition column of `raw` and `quarantine`: the arrival date.
+pub const UPDATED_AT: &str = "_updated_at";
+/// The partition column of `ods`: the event date in the feed's zone.
+pub const PDATE: &str = "pdate";
+/// The table property of `ods/<feed>` that holds the rules.
+pub const RULES_PROPERTY: &str = "sessionlake.rules";
+
+/// Columns of every `ods/<feed>` before the feed's attributes, in order.
+pub const ODS_COLUMNS: [&str; 10] = [
+    "user_id",
+    "product_code",
+    "event_id",
+    "timestamp",
+    "is_user_action",
+    "time_diff_ms",
+    "session_start",
+    "session_id",
+    PDATE,
+    UPDATED_AT,
+];
+
+/// Microseconds since 1970-01-01, UTC. A timestamp without a zone would force the table's
+/// protocol to (3, 7).
+pub fn timestamp_type() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+fn nullable(name: &str, data_type: DataType) -> Field {
+    Field::new(name, data_type, true)
+}
+
+fn required(name: &str, data_type: DataType) -> Field {
+    Field::new(name, data_type, false)
+}
+
+/// `raw/<feed>`: grain one delivered row, as delivered. Every column of `columns` is text; what
+/// else the row held is one JSON text in `_extra`. `_line` is the first physical line of the
+/// record in `_file`. `_accept_late` marks a row of a load of history.
+pub fn raw(columns: &[String]) -> SchemaRef {
+    let mut fields: Vec<Field> = columns
+        .iter()
+        .map(|name| nullable(name, DataType::Utf8))
+        .collect();
+    fields.extend([
+        nullable("_extra", DataType::Utf8),
+        required("_file", DataType::Utf8),
+        required("_line", DataType::Int64),
+        required("_accept_late", DataType::Boolean),
+        required("_ingested_at", timestamp_type()),
+        required(UPDATED_AT, DataType::Date32),
+    ]);
+    Arc::new(Schema::new(fields))
+}
+
+/// `quarantine/<feed>`: grain one rejected record (`stage` = `ingest`, never in raw) or one
+/// delivered row that does not count (`stage` = `build`). Key: (`_updated_at`, `_file`, `_line`,
+/// `stage`), but for repeated deliveries of one file.
+pub fn quarantine() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        required("stage", DataType::Utf8),
+        required("reason", DataType::Utf8),
+        required("detail", DataType::Utf8),
+        required("_file", DataType::Utf8),
+        required("_line", DataType::Int64),
+        nullable("row_text", DataType::Utf8),
+        required(UPDATED_AT, DataType::Date32),
+    ]))
+}
+
+/// `ods/<feed>`: grain one distinct event; key (`user_id`, `product_code`, `timestamp`,
+/// `event_id`). `time_diff_ms` and the two session columns are null as DESIGN section 2 says.
+pub fn ods(attributes: &[Field]) -> SchemaRef {
+    let mut fields = vec![
+        required("user_id", DataType::Utf8),
+        required("product_code", DataType::Utf8),
+        required("event_id", DataType::Utf8),
+        required("timestamp", timestamp_type()),
+        required("is_user_action", DataType::Boolean),
+        nullable("time_diff_ms", DataType::Int64),
+        nullable("session_start", timestamp_type()),
+        nullable("session_id", DataType::Utf8),
+        required(PDATE, DataType::Date32),
+        required(UPDATED_AT, DataType::Date32),
+    ];
+    fields.extend(attributes.iter().cloned());
+    Arc::new(Schema::new(fields))
+}
+
+/// The attribute columns of an existing `ods/<feed>`: whatever follows the fixed columns.
+pub fn attributes_of(ods: &Schema) -> Vec<Field> {
+    ods.fields()
+        .iter()
+        .filter(|field| !ODS_COLUMNS.contains(&field.name().as_str()))
+        .map(|field| field.as_ref().clone())
+        .collect()
+}
+
+/// `runs`: grain one stage of one run for one feed and arrival date; key (`run_id`, `feed`,
+/// `arrival_date`, `stage`). Counts of rows are null where a stage has no such term.
+pub fn runs() -> SchemaRef {
+    let count = |name: &str| nullable(name, DataType::Int64);
+    Arc::new(Schema::new(vec![
+        required("run_id", DataType::Utf8),
+        required("feed", DataType::Utf8),
+        nullable("arrival_date", DataType::Date32),
+        required("stage", DataType::Utf8),
+        required("started", timestamp_type()),
+        required("seconds", DataType::Float64),
+        required("outcome", DataType::Utf8),
+        nullable("error", DataType::Utf8),
+        required("config_hash", DataType::Utf8),
+        count("rows_read"),
+        count("rows_new"),
+        count("rows_identical_duplicates"),
+        count("rows_conflicting_duplicates"),
+        count("rows_quarantined"),
+        nullable("quarantined_by_reason", DataType::Utf8),
+        count("rows_changed"),
+        count("files_read"),
+        count("bytes_read"),
+        count("files_added"),
+        count("bytes_added"),
+        count("files_removed"),
+        count("bytes_removed"),
+        count("version_before"),
+        count("version_after"),
+    ]))
+}

@@ -1,0 +1,156 @@
+//! What can go wrong with a table, and what to do about it.
+
+use std::path::PathBuf;
+
+use deltalake::DeltaTableError;
+use deltalake::kernel::transaction::TransactionError;
+
+use super::TableName;
+
+/// A failure to read, write or describe a table of the lake.
+#[derive(Debug, thiserror::Error)]
+pub enum LakeError {
+    /// The lake's URL cannot be parsed.
+    #[error("the location `{location}` is not a URL; give a folder or s3://bucket/prefix")]
+    BadLocation {
+        /// What was given.
+        location: String,
+        /// Why it does not parse.
+        source: url::ParseError,
+    },
+    /// A local lake must be absolute once the configuration is loaded.
+    #[error("the lake `{location}` is not an absolute path")]
+    RelativeLocation {
+        /// What was given.
+        location: String,
+    },
+    /// The folder of a table cannot be made.
+    #[error("cannot create the folder {}; check that the lake's disk is writable", path.display())]
+    CreateFolder {
+        /// The folder.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+    /// A table cannot be read.
+    #[error("cannot read the table {table}")]
+    Read {
+        /// The table.
+        table: TableName,
+        /// The library's reason.
+        source: Box<DeltaTableError>,
+    },
+    /// A table cannot be written; nothing was committed.
+    #[error("cannot write the table {table}; nothing of this commit is visible, run again")]
+    Write {
+        /// The table.
+        table: TableName,
+        /// The library's reason.
+        source: Box<DeltaTableError>,
+    },
+    /// Another commit came first and the two do not commute.
+    #[error("another run committed to {table} first (read version {read_version}); run again")]
+    Conflict {
+        /// The table.
+        table: TableName,
+        /// The version this commit was planned on.
+        read_version: u64,
+        /// The library's reason.
+        source: Box<DeltaTableError>,
+    },
+    /// A table contract cannot be expressed as a Delta schema.
+    #[error("the columns of {table} cannot be stored in a Delta table")]
+    Contract {
+        /// The table.
+        table: TableName,
+        /// The library's reason.
+        source: arrow::error::ArrowError,
+    },
+    /// A table was removed while it was created.
+    #[error("the table {table} vanished while it was created; is somebody removing the lake?")]
+    Vanished {
+        /// The table.
+        table: TableName,
+    },
+    /// The Delta log could not be replayed for its transaction ids.
+    #[error("cannot read the transaction ids in the log of {table}")]
+    Ids {
+        /// The table.
+        table: TableName,
+        /// The kernel's reason.
+        source: Box<delta_kernel::Error>,
+    },
+    /// The rules recorded in a table cannot be read back.
+    #[error("the rules recorded in {table} cannot be read; was the property `{property}` edited?")]
+    Rules {
+        /// The table.
+        table: TableName,
+        /// The table property.
+        property: &'static str,
+        /// The parser's reason.
+        source: serde_json::Error,
+    },
+    /// A partition value is not the date it should be.
+    #[error("{table} has a file in the partition {column}={value}, which is not a date")]
+    Partition {
+        /// The table.
+        table: TableName,
+        /// The partition column.
+        column: &'static str,
+        /// What stands there.
+        value: String,
+    },
+    /// Arrow data does not fit the table.
+    #[error("rows do not fit the columns of {table}")]
+    Rows {
+        /// The table.
+        table: TableName,
+        /// Arrow's reason.
+        source: arrow::error::ArrowError,
+    },
+}
+
+impl LakeError {
+    pub(crate) fn read(table: &TableName, source: DeltaTableError) -> Self {
+        Self::Read {
+            table: table.clone(),
+            source: Box::new(source),
+        }
+    }
+
+    pub(crate) fn write(table: &TableName, source: DeltaTableError) -> Self {
+        Self::Write {
+            table: table.clone(),
+            source: Box::new(source),
+        }
+    }
+
+    /// Sorts a failed commit: a conflict can be planned again, anything else cannot.
+    pub(crate) fn commit(table: &TableName, read_version: u64, source: DeltaTableError) -> Self {
+        if is_conflict(&source) {
+            Self::Conflict {
+                table: table.clone(),
+                read_version,
+                source: Box::new(source),
+            }
+        } else {
+            Self::write(table, source)
+        }
+    }
+
+    /// Whether planning the stage again on the newest version may succeed.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Conflict { .. })
+    }
+}
+
+fn is_conflict(error: &DeltaTableError) -> bool {
+    matches!(
+        error,
+        DeltaTableError::Transaction {
+            source: TransactionError::CommitConflict(_)
+                | TransactionError::MaxCommitAttempts(_)
+                | TransactionError::VersionAlreadyExists(_)
+        } | DeltaTableError::VersionAlreadyExists(_)
+    )
+}

@@ -1,0 +1,205 @@
+//! The ids by which commits know what they hold, as Delta `txn` actions.
+//!
+//! | id | table | version |
+//! |---|---|---|
+//! | `raw/<feed>/<arrival date>/<file>/<content hash>` | raw, quarantine | 1: this delivery is here |
+//! | `seen/<feed>/<arrival date>/<file>/<size>-<mtime>` | raw | 1: a file with this stat needs no hashing |
+//! | `ods/<feed>/<arrival date>` | ods | number of deliveries of that date built |
+//! | `ods/<feed>` | ods | arrival date of the last build, days since 1970: makes ODS commits exclude each other |
+//! | `retention/<feed>` | raw | newest arrival date removed, days since 1970 |
+
+use std::collections::HashMap;
+
+use chrono::{Days, NaiveDate};
+use delta_kernel::engine::arrow_data::EngineDataArrowExt as _;
+use deltalake::DeltaTable;
+use deltalake::arrow::array::{Array, AsArray};
+use deltalake::arrow::datatypes::Int64Type;
+use deltalake::kernel::Transaction;
+
+use super::{LakeError, TableName};
+
+/// Every transaction id of one table, read in one pass over its log.
+#[derive(Debug, Clone, Default)]
+pub struct Ids(HashMap<String, i64>);
+
+impl Ids {
+    /// Reads the ids of the version of `table` that is loaded. One application id's newest
+    /// action wins, as the protocol says.
+    pub async fn read(name: &TableName, table: &DeltaTable) -> Result<Self, LakeError> {
+        let log_store = table.log_store();
+        let mut root = log_store.root_url().clone();
+        if !root.path().ends_with('/') {
+            root.set_path(&format!("{}/", root.path()));
+        }
+        let version = table.version();
+        let engine = log_store.engine(None);
+        let read = tokio::task::spawn_blocking(move || replay(&root, version, engine.as_ref()));
+        match read.await {
+            Ok(ids) => ids.map(Self).map_err(|source| LakeError::Ids {
+                table: name.clone(),
+                source: Box::new(source),
+            }),
+            Err(join) => Err(LakeError::Ids {
+                table: name.clone(),
+                source: Box::new(delta_kernel::Error::generic_err(join)),
+            }),
+        }
+    }
+
+    /// The version recorded for `id`.
+    pub fn version(&self, id: &str) -> Option<i64> {
+        self.0.get(id).copied()
+    }
+
+    /// Whether `id` was ever committed.
+    pub fn contains(&self, id: &str) -> bool {
+        self.0.contains_key(id)
+    }
+
+    /// Number of deliveries of one arrival date.
+    pub fn deliveries(&self, feed: &str, arrival_date: NaiveDate) -> i64 {
+        let prefix = format!("raw/{feed}/{arrival_date}/");
+        let count = self.0.keys().filter(|id| id.starts_with(&prefix)).count();
+        i64::try_from(count).unwrap_or(i64::MAX)
+    }
+
+    /// Deliveries per arrival date, in the order of the dates.
+    pub fn delivery_dates(&self, feed: &str) -> std::collections::BTreeMap<NaiveDate, i64> {
+        let prefix = format!("raw/{feed}/");
+        let mut dates = std::collections::BTreeMap::new();
+        for rest in self.0.keys().filter_map(|id| id.strip_prefix(&prefix)) {
+            if let Some(date) = rest
+                .get(..10)
+                .and_then(|text| text.parse::<NaiveDate>().ok())
+            {
+                *dates.entry(date).or_default() += 1;
+            }
+        }
+        dates
+    }
+
+    /// Arrival dates with a build, and how many deliveries each build held.
+    pub fn built_dates(&self, feed: &str) -> std::collections::BTreeMap<NaiveDate, i64> {
+        let prefix = format!("ods/{feed}/");
+        self.0
+            .iter()
+            .filter_map(|(id, version)| {
+                Some((
+                    id.strip_prefix(&prefix)?.parse::<NaiveDate>().ok()?,
+                    *version,
+                ))
+            })
+            .collect()
+    }
+
+    /// The newest arrival date whose raw rows retention removed.
+    pub fn removed_through(&self, feed: &str) -> Option<NaiveDate> {
+        self.version(&retention(feed)).and_then(date_of_days)
+    }
+}
+
+fn replay(
+    root: &url::Url,
+    version: Option<u64>,
+    engine: &dyn delta_kernel::Engine,
+) -> delta_kernel::DeltaResult<HashMap<String, i64>> {
+    let mut builder = delta_kernel::Snapshot::builder_for(root.as_str());
+    if let Some(version) = version {
+        builder = builder.at_version(version);
+    }
+    let snapshot = builder.build(engine)?;
+    let schema = delta_kernel::actions::LOG_TXN_SCHEMA.clone();
+    let mut ids = HashMap::new();
+    for batch in snapshot.log_segment().read_actions(engine, schema)? {
+        let batch = batch?.actions.try_into_record_batch()?;
+        let Some(txn) = batch.column_by_name("txn").and_then(|c| c.as_struct_opt()) else {
+            continue;
+        };
+        let app_ids = txn
+            .column_by_name("appId")
+            .and_then(|c| c.as_string_opt::<i32>());
+        let versions = txn
+            .column_by_name("version")
+            .and_then(|c| c.as_primitive_opt::<Int64Type>());
+        let (Some(app_ids), Some(versions)) = (app_ids, versions) else {
+            continue;
+        };
+        for row in (0..batch.num_rows()).filter(|row| txn.is_valid(*row) && app_ids.is_valid(*row))
+        {
+            // The log is replayed newest first, so the first version of an id is the newest.
+            ids.entry(app_ids.value(row).to_owned())
+                .or_insert_with(|| versions.value(row));
+        }
+    }
+    Ok(ids)
+}
+
+/// Whether rows of a delivery are bound by the update depth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LatePolicy {
+    /// Rows older than the update depth go to quarantine.
+    Bounded,
+    /// A load of history: rows of any age count.
+    Accepted,
+}
+
+/// The id of one delivery. The same bytes under another arrival date, or taken in again as a
+/// load of history, are another delivery.
+pub fn delivery(
+    feed: &str,
+    arrival_date: NaiveDate,
+    file: &str,
+    content_hash: &str,
+    late: LatePolicy,
+) -> String {
+    let mark = match late {
+        LatePolicy::Bounded => "",
+        LatePolicy::Accepted => "/accept-late",
+    };
+    format!("raw/{feed}/{arrival_date}/{file}/{content_hash}{mark}")
+}
+
+/// The id of a file's size and modification time, so that an unchanged file is not hashed again.
+pub fn seen(
+    feed: &str,
+    arrival_date: NaiveDate,
+    file: &str,
+    stat: &str,
+    late: LatePolicy,
+) -> String {
+    let mark = match late {
+        LatePolicy::Bounded => "",
+        LatePolicy::Accepted => "/accept-late",
+    };
+    format!("seen/{feed}/{arrival_date}/{file}/{stat}{mark}")
+}
+
+/// The id of a build of one arrival date.
+pub fn build(feed: &str, arrival_date: NaiveDate) -> String {
+    format!("ods/{feed}/{arrival_date}")
+}
+
+/// The id every ODS commit carries, so that the library rejects a concurrent one.
+pub fn ods(feed: &str) -> String {
+    format!("ods/{feed}")
+}
+
+/// The id that records the newest arrival date removed from raw.
+pub fn retention(feed: &str) -> String {
+    format!("retention/{feed}")
+}
+
+/// A Delta `txn` action.
+pub fn transaction(id: impl ToString, version: i64) -> Transaction {
+    Transaction::new(id, version)
+}
+
+/// Days since 1970-01-01, the form in which dates are stored as versions.
+pub fn days_of_date(date: NaiveDate) -> i64 {
+    date.signed_duration_since(NaiveDate::default()).num_days()
+}
+
+fn date_of_days(days: i64) -> Option<NaiveDate> {
+    NaiveDate::default().checked_add_days(Days::new(u64::try_from(days).ok()?))
+}

@@ -1,0 +1,95 @@
+//! Writing data files, in a stream: memory holds one row group a partition, not the table.
+
+use std::num::NonZeroU64;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use delta_kernel::table_properties::DataSkippingNumIndexedCols;
+use deltalake::DeltaTable;
+use deltalake::datafile::writer::{DeltaWriter, WriterConfig};
+use deltalake::kernel::Add;
+use deltalake::parquet::basic::Compression;
+use deltalake::parquet::file::properties::WriterProperties;
+
+use super::{LakeError, TableName};
+
+const TARGET_FILE_BYTES: u64 = 128 * 1024 * 1024;
+const ROW_GROUP_ROWS: usize = 128 * 1024;
+
+/// Parquet settings of every table.
+pub fn writer_properties() -> WriterProperties {
+    WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_created_by(concat!("sessionlake ", env!("CARGO_PKG_VERSION")).to_owned())
+        .build()
+}
+
+/// Writes the rows of one commit to new data files of `table`. The files are invisible until
+/// their [`Add`] actions are committed; a crash leaves them to a full vacuum.
+pub struct FileWriter {
+    name: TableName,
+    writer: DeltaWriter,
+    rows: i64,
+}
+
+impl FileWriter {
+    /// A writer for batches of `schema`, partition columns included.
+    pub fn new(
+        name: &TableName,
+        table: &DeltaTable,
+        schema: &SchemaRef,
+    ) -> Result<Self, LakeError> {
+        let state = table
+            .snapshot()
+            .map_err(|source| LakeError::read(name, source))?;
+        let config = WriterConfig::new(
+            SchemaRef::clone(schema),
+            state.metadata().partition_columns().to_vec(),
+            Some(writer_properties()),
+            NonZeroU64::new(TARGET_FILE_BYTES),
+            None,
+            DataSkippingNumIndexedCols::NumColumns(32),
+            None,
+        );
+        let store = table.log_store().object_store(None);
+        Ok(Self {
+            name: name.clone(),
+            writer: DeltaWriter::new(store, config),
+            rows: 0,
+        })
+    }
+
+    /// Appends a batch.
+    pub async fn write(&mut self, batch: &RecordBatch) -> Result<(), LakeError> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        self.writer
+            .write(batch)
+            .await
+            .map_err(|source| LakeError::write(&self.name, source))?;
+        self.rows += i64::try_from(batch.num_rows()).unwrap_or(i64::MAX);
+        Ok(())
+    }
+
+    /// Rows written so far.
+    pub fn rows(&self) -> i64 {
+        self.rows
+    }
+
+    /// Finishes the files.
+    pub async fn close(self) -> Result<Vec<Add>, LakeError> {
+        self.writer
+            .close()
+            .await
+            .map_err(|source| LakeError::write(&self.name, source))
+    }
+
+    /// Gives the files up, after a failure of the source.
+    pub async fn abort(self) {
+        if let Err(error) = self.writer.abort().await {
+            tracing::warn!(table = %self.name, %error, "could not remove unfinished files");
+        }
+    }
+}

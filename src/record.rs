@@ -1,0 +1,199 @@
+//! The record of a run: what each stage read, wrote and how it ended. One commit to `runs`.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::{
+    ArrayRef, Date32Array, Float64Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
+};
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::Serialize;
+
+use crate::lake::commits::{self, Change, Provenance};
+use crate::lake::storage::FileWriter;
+use crate::lake::{Lake, LakeError, TableName, contracts};
+use crate::stages::StageOutcome;
+
+/// How a stage ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It did its work.
+    Done,
+    /// There was nothing left to do.
+    UpToDate,
+    /// It failed and committed nothing.
+    Failed,
+    /// A signal stopped it.
+    Interrupted,
+}
+
+impl Outcome {
+    /// The name in `runs`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::UpToDate => "up_to_date",
+            Self::Failed => "failed",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// One stage of one run.
+#[derive(Debug, Clone, Serialize)]
+pub struct StageRecord {
+    /// The feed.
+    pub feed: String,
+    /// The arrival date; for `reprocess` the first event date.
+    pub arrival_date: Option<NaiveDate>,
+    /// Its name.
+    pub stage: &'static str,
+    /// When it began.
+    pub started: DateTime<Utc>,
+    /// How long it took.
+    pub seconds: f64,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The error with its causes.
+    pub error: Option<String>,
+    /// Hash of the feed's effective configuration.
+    pub config_hash: String,
+    /// What it did.
+    #[serde(flatten)]
+    pub did: StageOutcome,
+}
+
+/// The records of one run, filled stage by stage; readable also when the run is cut short.
+#[derive(Debug, Clone)]
+pub struct RunLog {
+    run_id: String,
+    records: Arc<Mutex<Vec<StageRecord>>>,
+}
+
+impl RunLog {
+    /// An empty log of a new run.
+    pub fn new() -> Self {
+        Self {
+            run_id: uuid::Uuid::now_v7().to_string(),
+            records: Arc::default(),
+        }
+    }
+
+    /// The id of the run.
+    pub fn run_id(&self) -> &str {
+        &self.run_id
+    }
+
+    /// Adds a stage.
+    pub fn push(&self, record: StageRecord) {
+        self.records
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(record);
+    }
+
+    /// The stages so far.
+    pub fn records(&self) -> Vec<StageRecord> {
+        self.records
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Writes the log to `runs`; nothing for a run that found nothing to do.
+    pub async fn write(&self, lake: &Lake) -> Result<(), LakeError> {
+        let records = self.records();
+        if records
+            .iter()
+            .all(|record| record.outcome == Outcome::UpToDate)
+        {
+            return Ok(());
+        }
+        let name = TableName::Runs;
+        let schema = contracts::runs();
+        let table = lake
+            .load_or_create(&name, &schema, &[], HashMap::new())
+            .await?;
+        let batch = self.to_batch(&records).map_err(|source| LakeError::Rows {
+            table: name.clone(),
+            source,
+        })?;
+        let mut writer = FileWriter::new(&name, &table, &schema)?;
+        writer.write(&batch).await?;
+        let change = Change {
+            adds: writer.close().await?,
+            ..Change::default()
+        };
+        let provenance = Provenance {
+            run_id: self.run_id.clone(),
+            config_hash: String::new(),
+            stage: "record",
+            input_versions: vec![],
+        };
+        commits::commit(&name, &table, change, &provenance)
+            .await
+            .map(|_| ())
+    }
+
+    fn to_batch(&self, records: &[StageRecord]) -> Result<RecordBatch, arrow::error::ArrowError> {
+        let text = |value: &dyn Fn(&StageRecord) -> Option<String>| -> ArrayRef {
+            Arc::new(records.iter().map(value).collect::<StringArray>())
+        };
+        let count = |value: &dyn Fn(&StageOutcome) -> Option<i64>| -> ArrayRef {
+            Arc::new(
+                records
+                    .iter()
+                    .map(|record| value(&record.did))
+                    .collect::<Int64Array>(),
+            )
+        };
+        let version =
+            |version: Option<u64>| version.and_then(|version| i64::try_from(version).ok());
+        let dates: Date32Array = records
+            .iter()
+            .map(|record| record.arrival_date.map(crate::stages::events::date32))
+            .collect();
+        let started: TimestampMicrosecondArray = records
+            .iter()
+            .map(|record| Some(record.started.timestamp_micros()))
+            .collect();
+        let seconds: Float64Array = records.iter().map(|record| Some(record.seconds)).collect();
+        RecordBatch::try_new(
+            contracts::runs(),
+            vec![
+                text(&|_| Some(self.run_id.clone())),
+                text(&|record| Some(record.feed.clone())),
+                Arc::new(dates),
+                text(&|record| Some(record.stage.to_owned())),
+                Arc::new(started.with_timezone("UTC")),
+                Arc::new(seconds),
+                text(&|record| Some(record.outcome.as_str().to_owned())),
+                text(&|record| record.error.clone()),
+                text(&|record| Some(record.config_hash.clone())),
+                count(&|did| did.rows_read),
+                count(&|did| did.rows_new),
+                count(&|did| did.rows_identical_duplicates),
+                count(&|did| did.rows_conflicting_duplicates),
+                count(&|did| did.rows_read.map(|_| did.rows_quarantined())),
+                text(&|record| serde_json::to_string(&record.did.quarantined).ok()),
+                count(&|did| did.rows_changed),
+                count(&|did| Some(did.read.files)),
+                count(&|did| Some(did.read.bytes)),
+                count(&|did| Some(did.added.files)),
+                count(&|did| Some(did.added.bytes)),
+                count(&|did| Some(did.removed.files)),
+                count(&|did| Some(did.removed.bytes)),
+                count(&|did| version(did.version_before)),
+                count(&|did| version(did.version_after)),
+            ],
+        )
+    }
+}
+
+impl Default for RunLog {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,312 @@
+//! From a delivered file to bytes: opening, gzip, byte order mark, and the sliding window.
+//!
+//! A [`Window`] holds the part of the file that is being read, in blocks, so memory does not grow
+//! with the file: a reader looks at [`Window::bytes`], asks for more with [`Window::grow`], and
+//! gives back what it is done with through [`Window::consume`].
+
+use std::fs::File;
+use std::io::{self, BufReader, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use flate2::bufread::MultiGzDecoder;
+use memchr::memchr;
+
+use super::reader::{Limits, SourceError};
+
+const UTF8_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// The part of a decoded file between the first byte not consumed and the last byte read.
+pub(super) struct Window {
+    path: PathBuf,
+    input: Box<dyn Read + Send>,
+    gzip: bool,
+    /// Initialised once and reused; the window itself is `buffer[start..end]`.
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    block_bytes: usize,
+    /// No byte of the file is behind `end`.
+    at_end: bool,
+    /// Decoded bytes consumed so far.
+    offset: u64,
+    /// Physical line of the window's first byte, from 1.
+    line: u64,
+}
+
+/// What [`Window::first_line`] finds at the window's start.
+pub(super) enum PhysicalLine {
+    /// A line of `content` bytes, and `consumed` bytes with its terminator (LF, CRLF or the end).
+    Whole { content: usize, consumed: usize },
+    /// A line of more than `max_bytes`; that many of them are in the window.
+    TooLong,
+}
+
+impl Window {
+    /// Opens the file (gzip when its name ends in `.gz`) and skips a UTF-8 byte order mark.
+    ///
+    /// Fails when the file cannot be opened or decoded, and when its first bytes show gzip under
+    /// another name or UTF-16: every row of such a file would be rejected one by one.
+    pub(super) fn open(path: &Path, limits: Limits) -> Result<Self, SourceError> {
+        let file = File::open(path).map_err(|source| SourceError::Open {
+            path: path.to_owned(),
+            source,
+        })?;
+        let gzip = path
+            .extension()
+            .is_some_and(|ending| ending.eq_ignore_ascii_case("gz"));
+        let input: Box<dyn Read + Send> = if gzip {
+            Box::new(MultiGzDecoder::new(BufReader::with_capacity(
+                limits.block_bytes,
+                file,
+            )))
+        } else {
+            Box::new(file)
+        };
+        let mut window = Self {
+            path: path.to_owned(),
+            input,
+            gzip,
+            buffer: Vec::new(),
+            start: 0,
+            end: 0,
+            block_bytes: limits.block_bytes,
+            at_end: false,
+            offset: 0,
+            line: 1,
+        };
+        window.skip_mark()?;
+        Ok(window)
+    }
+
+    fn skip_mark(&mut self) -> Result<(), SourceError> {
+        while self.bytes().len() < UTF8_MARK.len() && self.grow()? {}
+        let encoding = match self.bytes() {
+            [0x1F, 0x8B, ..] => "gzip data under a name without .gz",
+            [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => "UTF-16 text",
+            bytes => {
+                if bytes.starts_with(UTF8_MARK) {
+                    self.consume(UTF8_MARK.len(), 0);
+                }
+                return Ok(());
+            }
+        };
+        Err(SourceError::Encoding {
+            path: self.path.clone(),
+            encoding,
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+
+    /// True once [`Window::bytes`] reaches to the end of the file.
+    pub(super) fn at_end(&self) -> bool {
+        self.at_end
+    }
+
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    pub(super) fn line(&self) -> u64 {
+        self.line
+    }
+
+    /// Drops the first `bytes`, which hold `newlines` line ends.
+    pub(super) fn consume(&mut self, bytes: usize, newlines: u64) {
+        self.start += bytes;
+        self.offset += bytes as u64;
+        self.line += newlines;
+    }
+
+    /// Reads one more block behind the bytes already here; false when there is none.
+    pub(super) fn grow(&mut self) -> Result<bool, SourceError> {
+        if self.at_end {
+            return Ok(false);
+        }
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        let filled = self.end + self.block_bytes;
+        if self.buffer.len() < filled {
+            self.buffer.resize(filled, 0);
+        }
+        let before = self.end;
+        while self.end < filled && !self.at_end {
+            match self.input.read(&mut self.buffer[self.end..filled]) {
+                Ok(0) => self.at_end = true,
+                Ok(read) => self.end += read,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.read_error(error)),
+            }
+        }
+        Ok(self.end > before)
+    }
+
+    fn read_error(&self, source: io::Error) -> SourceError {
+        let (path, line) = (self.path.clone(), self.line);
+        match source.kind() {
+            // What flate2 reports for damaged, foreign and cut off data.
+            ErrorKind::InvalidInput | ErrorKind::InvalidData | ErrorKind::UnexpectedEof
+                if self.gzip =>
+            {
+                SourceError::Gzip { path, line, source }
+            }
+            _ => SourceError::Read { path, line, source },
+        }
+    }
+
+    /// Finds the physical line at the window's start, whatever it holds; none at the end.
+    pub(super) fn first_line(
+        &mut self,
+        max_bytes: usize,
+    ) -> Result<Option<PhysicalLine>, SourceError> {
+        let mut searched = 0;
+        loop {
+            let bytes = self.bytes();
+            let newline = memchr(b'\n', &bytes[searched..]).map(|found| searched + found);
+            searched = bytes.len();
+            let (content, consumed) = match newline {
+                Some(newline) => (content_end(bytes, newline), newline + 1),
+                // One byte more than the limit may still be the CR of a line that fits.
+                None if searched >= max_bytes.saturating_add(2) => {
+                    return Ok(Some(PhysicalLine::TooLong));
+                }
+                None if self.grow()? => continue,
+                None if searched == 0 => return Ok(None),
+                None => (content_end(self.bytes(), searched), searched),
+            };
+            let line = if content > max_bytes {
+                PhysicalLine::TooLong
+            } else {
+                PhysicalLine::Whole { content, consumed }
+            };
+            return Ok(Some(line));
+        }
+    }
+
+    /// Drops everything up to and including the next LF, without buffering it.
+    pub(super) fn skip_line(&mut self) -> Result<(), SourceError> {
+        loop {
+            if let Some(newline) = memchr(b'\n', self.bytes()) {
+                self.consume(newline + 1, 1);
+                return Ok(());
+            }
+            self.consume(self.bytes().len(), 0);
+            if !self.grow()? {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Where the content of a line ends whose LF (or whose file) ends at `line_end`: before its CR.
+pub(super) fn content_end(bytes: &[u8], line_end: usize) -> usize {
+    if bytes[..line_end].ends_with(b"\r") {
+        line_end - 1
+    } else {
+        line_end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    fn open(name: &str, content: &[u8], block_bytes: usize) -> Result<Window, SourceError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        Window::open(
+            &path,
+            Limits {
+                block_bytes,
+                ..Limits::default()
+            },
+        )
+    }
+
+    fn rest(mut window: Window) -> Result<Vec<u8>, SourceError> {
+        while window.grow()? {}
+        Ok(window.bytes().to_vec())
+    }
+
+    fn gzip(content: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(content).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_skipped_whatever_the_block_size() {
+        for block_bytes in [1, 2, 3, 100] {
+            let window = open("a.csv", b"\xEF\xBB\xBFid\n", block_bytes).unwrap();
+            assert_eq!(rest(window).unwrap(), b"id\n");
+        }
+    }
+
+    #[test]
+    fn a_gzip_file_of_several_members_is_one_stream() {
+        let members = [gzip(b"id\n1\n"), gzip(b"2\n")].concat();
+        let window = open("a.csv.GZ", &members, 4).unwrap();
+        assert_eq!(rest(window).unwrap(), b"id\n1\n2\n");
+    }
+
+    #[test]
+    fn a_cut_off_gzip_file_is_an_error() {
+        let whole = gzip(&b"1,2,3\n".repeat(1000));
+        for kept in [0, 5, whole.len() - 1] {
+            let error = open("a.csv.gz", &whole[..kept], 64)
+                .and_then(rest)
+                .unwrap_err();
+            assert!(matches!(error, SourceError::Gzip { .. }), "{kept}: {error}");
+        }
+    }
+
+    #[test]
+    fn gzip_data_without_its_ending_and_utf_16_are_named() {
+        for content in [gzip(b"id\n"), b"\xFF\xFEi\0d\0".to_vec()] {
+            let error = open("a.csv", &content, 64).err().unwrap();
+            assert!(matches!(error, SourceError::Encoding { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_missing_file_and_a_folder_are_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = Window::open(&folder.path().join("no.csv"), Limits::default());
+        assert!(matches!(missing.err().unwrap(), SourceError::Open { .. }));
+        let not_a_file = Window::open(folder.path(), Limits::default());
+        assert!(matches!(
+            not_a_file.err().unwrap(),
+            SourceError::Read { .. }
+        ));
+    }
+
+    #[test]
+    fn a_line_of_exactly_the_limit_fits_with_any_terminator() {
+        for (content, fits) in [
+            (&b"abc"[..], true),
+            (b"abc\n", true),
+            (b"abc\r\n", true),
+            (b"abcd", false),
+            (b"abcd\r\nx", false),
+        ] {
+            for block_bytes in [1, 2, 64] {
+                let mut window = open("a.csv", content, block_bytes).unwrap();
+                let line = window.first_line(3).unwrap().unwrap();
+                assert_eq!(matches!(line, PhysicalLine::Whole { content: 3, .. }), fits);
+            }
+        }
+    }
+}

@@ -1,0 +1,512 @@
+//! One delivered file as a stream of text batches and the records that could not be read.
+//!
+//! | what | where it goes |
+//! |---|---|
+//! | a field of `columns` | its own text column; blank or absent is null |
+//! | any other field | `_extra`, the text of one JSON object in the file's order |
+//! | a record that breaks its format | [`ParsedBatch::rejected`], with line, text and reason |
+//! | a file that cannot be read at all | [`SourceError`] |
+
+use std::collections::HashSet;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
+use serde::{Deserialize, Serialize};
+
+use super::csv::CsvRecords;
+use super::decode::Window;
+use super::jsonl::JsonlRecords;
+use super::raw_batch::{EXTRA_COLUMN, LINE_COLUMN, RawBatch};
+
+/// Bytes of the longest record that is read; also what an unclosed quote can hold in memory.
+const MAX_RECORD_BYTES: usize = 16 << 20;
+/// Bytes read from a file at a time.
+const BLOCK_BYTES: usize = 256 << 10;
+
+/// How the records of a file are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Comma separated, with a header line, quoted as spreadsheets and databases export it.
+    Csv,
+    /// One JSON object per line.
+    Jsonl,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Csv => "csv",
+            Self::Jsonl => "jsonl",
+        })
+    }
+}
+
+/// The sizes a reader keeps to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) block_bytes: usize,
+    pub(super) max_record_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            block_bytes: BLOCK_BYTES,
+            max_record_bytes: MAX_RECORD_BYTES,
+        }
+    }
+}
+
+/// Reads one file from front to back. Memory depends on the batch asked for and on the
+/// longest record (16 MiB), not on the file. After an error the reader is of no further use.
+pub struct RecordReader {
+    path: PathBuf,
+    records: Records,
+    batch: RawBatch,
+}
+
+enum Records {
+    Csv(CsvRecords),
+    Jsonl(JsonlRecords),
+}
+
+impl RecordReader {
+    /// Opens `path`, which is gzip when its name ends in `.gz`, and reads a CSV header.
+    ///
+    /// `columns` are the fields that get a column of their own, in that order. They are matched
+    /// exactly; a CSV header must have them all, a JSON object may lack any.
+    pub fn open(path: &Path, format: Format, columns: &[String]) -> Result<Self, SourceError> {
+        Self::open_within(path, format, columns, Limits::default())
+    }
+
+    fn open_within(
+        path: &Path,
+        format: Format,
+        columns: &[String],
+        limits: Limits,
+    ) -> Result<Self, SourceError> {
+        let mut seen = HashSet::from([EXTRA_COLUMN, LINE_COLUMN]);
+        if let Some(name) = columns.iter().find(|name| !seen.insert(name)) {
+            return Err(SourceError::Columns {
+                path: path.to_owned(),
+                name: name.clone(),
+            });
+        }
+        let window = Window::open(path, limits)?;
+        let max_bytes = limits.max_record_bytes;
+        let records = match format {
+            Format::Csv => Records::Csv(CsvRecords::open(window, max_bytes, columns)?),
+            Format::Jsonl => Records::Jsonl(JsonlRecords::open(window, max_bytes, columns)),
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            records,
+            batch: RawBatch::new(columns),
+        })
+    }
+
+    /// The next good records, at most `max_rows` (0 counts as 1), with the bad ones between them.
+    ///
+    /// None at the end of the file. A batch also ends after `max_rows` bad records or 64 MiB of
+    /// text, so it may be short, or have no row at all, before the end is reached.
+    pub fn next_batch(&mut self, max_rows: usize) -> Result<Option<ParsedBatch>, SourceError> {
+        match &mut self.records {
+            Records::Csv(records) => records.fill(&mut self.batch, max_rows)?,
+            Records::Jsonl(records) => records.fill(&mut self.batch, max_rows)?,
+        }
+        if self.batch.is_empty() {
+            return Ok(None);
+        }
+        let batch = self.batch.finish();
+        batch.map(Some).map_err(|source| SourceError::Batch {
+            path: self.path.clone(),
+            source,
+        })
+    }
+}
+
+/// Consecutive records of a file, good and bad.
+#[derive(Debug)]
+pub struct ParsedBatch {
+    /// One row per good record, in file order: the declared columns (Utf8, nullable), `_extra`
+    /// (Utf8, nullable) and `_line` (Int64, not null, the record's first physical line from 1).
+    pub rows: RecordBatch,
+    /// The bad records, in file order.
+    pub rejected: Vec<RejectedRecord>,
+}
+
+/// A record, or the first line of one, that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RejectedRecord {
+    /// First physical line, from 1; a CSV header is line 1.
+    pub first_line: u64,
+    /// The record without its line end, as UTF-8 with replacement characters, at most 64 KiB.
+    pub text: String,
+    /// The kind of fault.
+    pub reason: RejectReason,
+    /// What exactly is wrong, for the person who mends the file.
+    pub detail: String,
+}
+
+/// Why a record could not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RejectReason {
+    /// More or fewer fields than the CSV header.
+    FieldCount,
+    /// Bytes that are not UTF-8.
+    InvalidUtf8,
+    /// A quote that is not closed before the end of the file or the length limit. Only the
+    /// record's first physical line is rejected; the lines behind it are read as records again.
+    UnclosedQuote,
+    /// A line that is not JSON.
+    InvalidJson,
+    /// A line that is JSON, but not an object.
+    NotAnObject,
+    /// A physical line longer than 16 MiB.
+    RecordTooLong,
+}
+
+impl RejectReason {
+    /// The reason as it is stored and logged.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::FieldCount => "field_count",
+            Self::InvalidUtf8 => "invalid_utf8",
+            Self::UnclosedQuote => "unclosed_quote",
+            Self::InvalidJson => "invalid_json",
+            Self::NotAnObject => "not_an_object",
+            Self::RecordTooLong => "record_too_long",
+        }
+    }
+}
+
+impl fmt::Display for RejectReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A file that cannot be read; no part of it should be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The file is missing or not ours to read.
+    #[error("cannot open {}; check that it exists and that this user may read it", .path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+    /// The disk or network failed under an open file.
+    #[error(
+        "reading {} failed behind line {line}; check the disk or mount, then run again",
+        .path.display()
+    )]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// First physical line that was not read.
+        line: u64,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+    /// The gzip data is damaged or cut off.
+    #[error(
+        "the gzip data of {} is damaged or cut off behind line {line}; deliver the file again",
+        .path.display()
+    )]
+    Gzip {
+        /// The file.
+        path: PathBuf,
+        /// First physical line that was not read.
+        line: u64,
+        /// The decoder's reason.
+        source: io::Error,
+    },
+    /// The first bytes show something other than UTF-8 text.
+    #[error("{} is {encoding}; deliver UTF-8 text, or gzip under a name in .gz", .path.display())]
+    Encoding {
+        /// The file.
+        path: PathBuf,
+        /// What the first bytes show.
+        encoding: &'static str,
+    },
+    /// The caller's list of columns cannot become a table.
+    #[error(
+        "cannot read {}: the column `{name}` is declared twice or reserved; rename it in the feed",
+        .path.display()
+    )]
+    Columns {
+        /// The file.
+        path: PathBuf,
+        /// The repeated or reserved name.
+        name: String,
+    },
+    /// A CSV file without any line.
+    #[error("{} is empty; a CSV file needs at least its header line", .path.display())]
+    NoHeader {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The CSV header breaks the format.
+    #[error(
+        "cannot read the header of {} in line {line}: {detail}; deliver the file again",
+        .path.display()
+    )]
+    Header {
+        /// The file.
+        path: PathBuf,
+        /// Physical line of the header, from 1.
+        line: u64,
+        /// The kind of fault.
+        reason: RejectReason,
+        /// What exactly is wrong.
+        detail: String,
+    },
+    /// A CSV header names a column more than once.
+    #[error(
+        "the header of {} in line {line} repeats {}; give every column a name of its own",
+        .path.display(), quoted(.names)
+    )]
+    DuplicateHeader {
+        /// The file.
+        path: PathBuf,
+        /// Physical line of the header, from 1.
+        line: u64,
+        /// Each repeated name, once.
+        names: Vec<String>,
+    },
+    /// A CSV header lacks declared columns.
+    #[error(
+        "the header of {} in line {line} lacks {}; it has {}; correct the file or the columns of \
+         the feed",
+        .path.display(), joined(.missing), quoted(.header)
+    )]
+    MissingColumns {
+        /// The file.
+        path: PathBuf,
+        /// Physical line of the header, from 1.
+        line: u64,
+        /// All columns that are missing.
+        missing: Vec<MissingColumn>,
+        /// The columns that are there, in the file's order.
+        header: Vec<String>,
+    },
+    /// Arrow refused columns of equal length and declared type: a bug of ours.
+    #[error("the records of {} do not form a batch; please report this bug", .path.display())]
+    Batch {
+        /// The file.
+        path: PathBuf,
+        /// Arrow's reason.
+        source: ArrowError,
+    },
+}
+
+/// A declared column that a header lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingColumn {
+    /// The declared name.
+    pub name: String,
+    /// The most similar name of the header, when one is similar at all.
+    pub nearest: Option<String>,
+}
+
+impl MissingColumn {
+    /// Jaro-Winkler similarity above which a name is worth suggesting.
+    const SIMILAR: f64 = 0.75;
+
+    pub(super) fn new(name: &str, header: &[String]) -> Self {
+        let plain = |name: &str| name.trim().to_lowercase();
+        let similarity = |other: &str| strsim::jaro_winkler(&plain(name), &plain(other));
+        let nearest = header
+            .iter()
+            .map(|other| (similarity(other), other))
+            .filter(|(similarity, _)| *similarity >= Self::SIMILAR)
+            .max_by(|a, b| a.0.total_cmp(&b.0))
+            .map(|(_, other)| other.clone());
+        Self {
+            name: name.to_owned(),
+            nearest,
+        }
+    }
+}
+
+impl fmt::Display for MissingColumn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.nearest {
+            Some(nearest) => write!(f, "`{}` (is it `{nearest}`?)", self.name),
+            None => write!(f, "`{}`", self.name),
+        }
+    }
+}
+
+fn quoted(names: &[String]) -> String {
+    names
+        .iter()
+        .map(|name| format!("`{name}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn joined(columns: &[MissingColumn]) -> String {
+    columns
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// What the tests of the formats share.
+#[cfg(test)]
+pub(super) mod testing {
+    use arrow::array::{Array, AsArray};
+    use arrow::datatypes::Int64Type;
+
+    use super::*;
+
+    /// Everything read from one file.
+    #[derive(Debug, Default, PartialEq)]
+    pub(crate) struct Outcome {
+        /// First line and values: the columns, then `_extra`.
+        pub(crate) rows: Vec<(i64, Vec<Option<String>>)>,
+        pub(crate) rejected: Vec<RejectedRecord>,
+    }
+
+    impl Outcome {
+        /// The values of each row; null is `-`.
+        pub(crate) fn values(&self) -> Vec<Vec<&str>> {
+            let values = self.rows.iter().map(|(_, values)| values.iter());
+            values
+                .map(|row| row.map(|value| value.as_deref().unwrap_or("-")).collect())
+                .collect()
+        }
+
+        pub(crate) fn lines(&self) -> Vec<i64> {
+            self.rows.iter().map(|(line, _)| *line).collect()
+        }
+
+        pub(crate) fn rejects(&self) -> Vec<(u64, RejectReason, &str)> {
+            self.rejected
+                .iter()
+                .map(|r| (r.first_line, r.reason, r.text.as_str()))
+                .collect()
+        }
+    }
+
+    pub(crate) fn limits(block_bytes: usize, max_record_bytes: usize) -> Limits {
+        Limits {
+            block_bytes,
+            max_record_bytes,
+        }
+    }
+
+    pub(crate) fn read(
+        format: Format,
+        content: &[u8],
+        columns: &[&str],
+        limits: Limits,
+    ) -> Result<Outcome, SourceError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("batch");
+        std::fs::write(&path, content).unwrap();
+        let columns: Vec<String> = columns.iter().map(|name| (*name).to_owned()).collect();
+        let mut reader = RecordReader::open_within(&path, format, &columns, limits)?;
+        let mut outcome = Outcome::default();
+        while let Some(batch) = reader.next_batch(3)? {
+            assert!(batch.rows.num_rows() <= 3 && batch.rejected.len() <= 3);
+            collect(&batch, &mut outcome);
+        }
+        Ok(outcome)
+    }
+
+    fn collect(batch: &ParsedBatch, outcome: &mut Outcome) {
+        let (lines, texts) = batch.rows.columns().split_last().unwrap();
+        let lines = lines.as_primitive::<Int64Type>();
+        for row in 0..batch.rows.num_rows() {
+            let texts = texts.iter().map(AsArray::as_string::<i32>);
+            let values = texts.map(|c| c.is_valid(row).then(|| c.value(row).to_owned()));
+            outcome.rows.push((lines.value(row), values.collect()));
+        }
+        outcome.rejected.extend(batch.rejected.iter().cloned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{limits, read};
+    use super::*;
+
+    fn error(content: &str, columns: &[&str]) -> String {
+        let error = read(Format::Csv, content.as_bytes(), columns, Limits::default());
+        let message = error.unwrap_err().to_string();
+        let (_, behind_path) = message.split_once("batch").unwrap();
+        behind_path.trim_start().to_owned()
+    }
+
+    #[test]
+    fn a_header_without_declared_columns_names_them_all_and_the_nearest() {
+        assert_eq!(
+            error(
+                "\n\"userid\",Product-Code ,x\n",
+                &["user_id", "product_code", "x", "zzz"]
+            ),
+            "in line 2 lacks `user_id` (is it `userid`?), `product_code` (is it `Product-Code `?), \
+             `zzz`; it has `userid`, `Product-Code `, `x`; correct the file or the columns of the \
+             feed"
+        );
+    }
+
+    #[test]
+    fn an_empty_file_a_repeated_and_a_broken_header_are_errors() {
+        assert!(error("", &[]).starts_with("is empty"));
+        assert!(error("\n\r\n", &[]).starts_with("is empty"));
+        assert!(error("a,b,a,a,c,b\n", &[]).starts_with("in line 1 repeats `a`, `b`;"));
+        let unclosed = "in line 1: the quote opened in name 2 is not closed before the end of the";
+        assert!(error("a,\"b\n1,2\n", &[]).starts_with(unclosed));
+        let long = read(Format::Csv, b"abcdef\n", &[], limits(2, 5)).unwrap_err();
+        assert!(
+            long.to_string()
+                .contains("in line 1: the line is longer than 5 bytes")
+        );
+        let latin = read(Format::Csv, b"a,\xE9\n1,2\n", &[], Limits::default()).unwrap_err();
+        assert!(latin.to_string().contains("not UTF-8 at byte offset 2"));
+    }
+
+    #[test]
+    fn a_repeated_or_reserved_column_is_refused_before_the_file_is_opened() {
+        for columns in [["a", "a"], ["a", "_extra"], ["_line", "a"]] {
+            let columns = columns.map(str::to_owned);
+            let opened = RecordReader::open(Path::new("no such file"), Format::Jsonl, &columns);
+            assert!(matches!(opened.err().unwrap(), SourceError::Columns { .. }));
+        }
+    }
+
+    #[test]
+    fn a_file_with_nothing_behind_its_header_has_no_batch() {
+        for content in ["a,b", "a,b\r\n", "a,b\n\n\n"] {
+            let outcome = read(Format::Csv, content.as_bytes(), &["b"], Limits::default());
+            assert_eq!(outcome.unwrap(), testing::Outcome::default());
+        }
+        let outcome = read(Format::Jsonl, b"", &["b"], Limits::default());
+        assert_eq!(outcome.unwrap(), testing::Outcome::default());
+    }
+
+    #[test]
+    fn reasons_and_formats_are_written_in_lower_case() {
+        assert_eq!(RejectReason::NotAnObject.to_string(), "not_an_object");
+        assert_eq!(
+            serde_json::to_string(&RejectReason::InvalidUtf8).unwrap(),
+            "\"invalid_utf8\""
+        );
+        assert_eq!(
+            serde_json::from_str::<Format>("\"jsonl\"").unwrap(),
+            Format::Jsonl
+        );
+        assert_eq!(Format::Csv.to_string(), "csv");
+    }
+}

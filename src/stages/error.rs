@@ -1,0 +1,225 @@
+//! What can go wrong in a stage.
+
+use std::path::PathBuf;
+
+use arrow::datatypes::DataType;
+use chrono::NaiveDate;
+use datafusion::error::DataFusionError;
+use datafusion::sql::sqlparser::parser::ParserError;
+
+use crate::config::Difference;
+use crate::engine::EngineError;
+use crate::engine::expressions::ExpressionError;
+use crate::lake::{LakeError, TableName};
+use crate::sources::{DiscoveryError, SourceError};
+
+/// A failure of `ingest`: nothing of the date's new files was appended.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    /// The files of a date cannot be listed.
+    #[error(transparent)]
+    Discovery(#[from] DiscoveryError),
+    /// A file cannot be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// A file changed while it was read.
+    #[error(
+        "{} changed while it was read; deliver files by writing to another name and renaming, \
+         then run again", path.display()
+    )]
+    ChangedWhileRead {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A table of the lake.
+    #[error(transparent)]
+    Lake(#[from] LakeError),
+    /// The mapping does not parse.
+    #[error(transparent)]
+    Build(#[from] Box<BuildError>),
+    /// Arrow rows do not fit together.
+    #[error("cannot lay out the rows of {} for raw", path.display())]
+    Rows {
+        /// The file.
+        path: PathBuf,
+        /// Arrow's reason.
+        source: arrow::error::ArrowError,
+    },
+    /// The reading thread ended without a result.
+    #[error("reading {} was interrupted; run again", path.display())]
+    Interrupted {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// A failure of `build`, `reprocess` or the check of rules: ODS is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// An expression does not parse.
+    #[error("feed {feed}: {key} = \"{sql}\" is not an SQL expression")]
+    Unparsable {
+        /// The feed.
+        feed: String,
+        /// The configuration key.
+        key: String,
+        /// The expression.
+        sql: String,
+        /// The parser's reason.
+        source: ParserError,
+    },
+    /// An expression cannot be used.
+    #[error(transparent)]
+    Expression(#[from] ExpressionError),
+    /// The recorded zone is unknown to this build.
+    #[error("feed {feed}: the zone \"{zone}\" is unknown")]
+    UnknownZone {
+        /// The feed.
+        feed: String,
+        /// The zone.
+        zone: String,
+        /// The parser's reason.
+        source: chrono_tz::ParseError,
+    },
+    /// The zone decides the partition of every event.
+    #[error(
+        "feed {feed}: event.zone is \"{configured}\", but its ODS was built with \"{recorded}\"; \
+         a zone moves event dates and cannot change, give the feed another name"
+    )]
+    ZoneChanged {
+        /// The feed.
+        feed: String,
+        /// In ODS.
+        recorded: String,
+        /// In the configuration.
+        configured: String,
+    },
+    /// An attribute column keeps its type.
+    #[error(
+        "feed {feed}: the attribute {name} would be {configured}, but ODS holds {recorded}; \
+         cast it, or give it another name"
+    )]
+    AttributeTypeChanged {
+        /// The feed.
+        feed: String,
+        /// The attribute.
+        name: String,
+        /// In ODS.
+        recorded: DataType,
+        /// In the configuration.
+        configured: DataType,
+    },
+    /// The configuration is not what ODS was built with.
+    #[error("{}", differences_message(feed, differences))]
+    RulesDiffer {
+        /// The feed.
+        feed: String,
+        /// Each differing key.
+        differences: Vec<Difference>,
+    },
+    /// A mapping cannot start in the past of what is built.
+    #[error(
+        "feed {feed}: a new mapping cannot start at arrival date {arrival_date}, because \
+         {newest_built} is built already; accept it with an arrival date after {newest_built}, \
+         or rebuild with `sessionlake reprocess --from {arrival_date}`"
+    )]
+    MappingTooEarly {
+        /// The feed.
+        feed: String,
+        /// Where it should start.
+        arrival_date: NaiveDate,
+        /// The newest built date.
+        newest_built: NaiveDate,
+    },
+    /// Retention removed what a reprocess would need.
+    #[error(
+        "feed {feed}: cannot reprocess from {from}, raw rows up to {removed_through} were removed \
+         by retention; the earliest possible date is {earliest}"
+    )]
+    NotCovered {
+        /// The feed.
+        feed: String,
+        /// Asked for.
+        from: NaiveDate,
+        /// W of the design: the newest removed arrival date.
+        removed_through: NaiveDate,
+        /// W + 2 days, or later where the mapping changes.
+        earliest: NaiveDate,
+    },
+    /// There is nothing to build from.
+    #[error("feed {feed}: nothing was ingested yet; run `sessionlake ingest` first")]
+    NothingIngested {
+        /// The feed.
+        feed: String,
+    },
+    /// Rows went missing, or appeared.
+    #[error(
+        "feed {feed}, arrival date {arrival_date}: {read} rows read, but {accounted} accounted \
+         for ({detail}); nothing was committed, please report this with the run id"
+    )]
+    Imbalance {
+        /// The feed.
+        feed: String,
+        /// The arrival date.
+        arrival_date: NaiveDate,
+        /// Rows read.
+        read: i64,
+        /// Sum of the terms.
+        accounted: i64,
+        /// The terms.
+        detail: String,
+    },
+    /// Too many other runs commit to ODS.
+    #[error(
+        "feed {feed}: other runs kept committing to ods/{feed} during {attempts} attempts; \
+         run again when they are done"
+    )]
+    Contended {
+        /// The feed.
+        feed: String,
+        /// How often it was tried.
+        attempts: u32,
+        /// The last conflict.
+        source: LakeError,
+    },
+    /// A table of the lake.
+    #[error(transparent)]
+    Lake(#[from] LakeError),
+    /// A query.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A stored rule book cannot be written.
+    #[error("cannot record the rules of {table}")]
+    Record {
+        /// The table.
+        table: TableName,
+        /// The serialiser's reason.
+        source: serde_json::Error,
+    },
+    /// Reading rows of the lake, or evaluating over them.
+    #[error("cannot read the rows of {table}")]
+    Rows {
+        /// The table.
+        table: TableName,
+        /// DataFusion's reason.
+        source: Box<DataFusionError>,
+    },
+}
+
+fn differences_message(feed: &str, differences: &[Difference]) -> String {
+    use std::fmt::Write as _;
+    let mut message =
+        format!("feed {feed}: the configuration differs from the rules ODS was built with:");
+    for difference in differences {
+        let _ = write!(
+            message,
+            "\n  {}: {} in ODS, {} configured",
+            difference.key, difference.recorded, difference.configured
+        );
+    }
+    message.push_str(
+        "\nEither recompute with `sessionlake reprocess --from DATE`, or let the new rules hold \
+         for what is to come with `sessionlake run --accept-rule-change`, or undo the change.",
+    );
+    message
+}

@@ -1,0 +1,112 @@
+//! What happens to events, in order: [`ingest`], [`build`] ([`events`], [`sessions`], [`merge`]),
+//! [`retention`]; and [`reprocess`], which rebuilds from raw.
+
+pub mod build;
+pub mod error;
+pub mod events;
+pub mod ingest;
+pub mod mapping;
+pub mod merge;
+pub mod quarantine;
+pub mod raw_rows;
+pub mod reject;
+pub mod reprocess;
+pub mod retention;
+pub mod rules;
+pub mod sessions;
+pub mod timestamps;
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, NaiveDate, Utc};
+
+use crate::config::FeedConfig;
+use crate::engine::Engine;
+use crate::lake::Lake;
+use crate::lake::commits::Provenance;
+use crate::lake::files::FileTotals;
+
+/// What every stage of one run of one feed works with.
+#[derive(Debug, Clone)]
+pub struct StageContext<'a> {
+    /// Where the tables are.
+    pub lake: &'a Lake,
+    /// Runs the queries.
+    pub engine: &'a Engine,
+    /// What is run.
+    pub feed: &'a FeedConfig,
+    /// Id of the run, as in `runs`.
+    pub run_id: &'a str,
+    /// Hash of the feed's effective configuration.
+    pub config_hash: String,
+    /// When the run began: `_ingested_at` of its rows.
+    pub started: DateTime<Utc>,
+}
+
+impl StageContext<'_> {
+    /// What the commits of one stage say of themselves.
+    pub fn provenance(
+        &self,
+        stage: &'static str,
+        input_versions: Vec<(String, u64)>,
+    ) -> Provenance {
+        Provenance {
+            run_id: self.run_id.to_owned(),
+            config_hash: self.config_hash.clone(),
+            stage,
+            input_versions,
+        }
+    }
+
+    /// Properties of a table that has none of its own.
+    pub fn table_properties(&self) -> HashMap<String, String> {
+        HashMap::new()
+    }
+}
+
+/// What one stage did; `None` is a term that the stage does not have.
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
+pub struct StageOutcome {
+    /// Rows or records read.
+    pub rows_read: Option<i64>,
+    /// Ingest: rows appended to raw. Build: events that ODS did not hold.
+    pub rows_new: Option<i64>,
+    /// Delivered rows equal to a known event.
+    pub rows_identical_duplicates: Option<i64>,
+    /// Delivered rows of a known event with other attributes.
+    pub rows_conflicting_duplicates: Option<i64>,
+    /// Quarantined rows by reason.
+    pub quarantined: BTreeMap<String, i64>,
+    /// Rows of ODS written: new, replaced or re-sessionized.
+    pub rows_changed: Option<i64>,
+    /// Source files read.
+    pub read: FileTotals,
+    /// Data files added to the lake.
+    pub added: FileTotals,
+    /// Data files removed from the lake.
+    pub removed: FileTotals,
+    /// Version of the stage's table before.
+    pub version_before: Option<u64>,
+    /// Version after; the same when there was nothing to do.
+    pub version_after: Option<u64>,
+    /// Nothing was left to do.
+    pub up_to_date: bool,
+}
+
+impl StageOutcome {
+    /// Total of quarantined rows.
+    pub fn rows_quarantined(&self) -> i64 {
+        self.quarantined.values().sum()
+    }
+}
+
+/// An arrival date with deliveries that are not built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct PendingDate {
+    /// The arrival date.
+    pub arrival_date: NaiveDate,
+    /// Its deliveries in raw.
+    pub deliveries: i64,
+    /// How many of them are built.
+    pub built: i64,
+}

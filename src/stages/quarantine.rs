@@ -1,0 +1,174 @@
+//! Rejected rows into `quarantine/<feed>`: those of a build replace those of its arrival date.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Date32Array, Int64Array, RecordBatch, StringArray};
+use chrono::NaiveDate;
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::lit;
+use datafusion::prelude::{SessionContext, ident};
+
+use super::StageContext;
+use super::error::BuildError;
+use super::events::date32;
+use super::sessions::{rows_of, scan};
+use crate::lake::commits::{self, Change};
+use crate::lake::contracts::{self, UPDATED_AT};
+use crate::lake::files::by_date;
+use crate::lake::storage::FileWriter;
+use crate::lake::{LakeError, TableName};
+
+/// Which stage rejected a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RejectedBy {
+    /// The record could not be read; it is not in raw.
+    Ingest,
+    /// The row is in raw but does not count.
+    Build,
+}
+
+impl RejectedBy {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Ingest => "ingest",
+            Self::Build => "build",
+        }
+    }
+}
+
+/// One rejected row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuarantinedRow {
+    /// Why, as a name.
+    pub reason: &'static str,
+    /// Why, in words.
+    pub detail: String,
+    /// The file that delivered it.
+    pub file: String,
+    /// Its first physical line.
+    pub line: i64,
+    /// The row itself.
+    pub text: Option<String>,
+}
+
+/// Rows of the table `quarantine/<feed>`.
+pub fn to_batch(
+    rows: &[QuarantinedRow],
+    arrival_date: NaiveDate,
+    by: RejectedBy,
+) -> Result<RecordBatch, arrow::error::ArrowError> {
+    let texts = |value: &dyn Fn(&QuarantinedRow) -> Option<String>| -> ArrayRef {
+        Arc::new(rows.iter().map(value).collect::<StringArray>())
+    };
+    RecordBatch::try_new(
+        contracts::quarantine(),
+        vec![
+            Arc::new(StringArray::from(vec![by.as_str(); rows.len()])),
+            texts(&|row| Some(row.reason.to_owned())),
+            texts(&|row| Some(row.detail.clone())),
+            texts(&|row| Some(row.file.clone())),
+            Arc::new(
+                rows.iter()
+                    .map(|row| Some(row.line))
+                    .collect::<Int64Array>(),
+            ),
+            texts(&|row| row.text.clone()),
+            Arc::new(Date32Array::from(vec![date32(arrival_date); rows.len()])),
+        ],
+    )
+}
+
+/// Replaces the build's rows of the given arrival dates by `rejected`, in one commit. The rows of
+/// `ingest` stay. Commits nothing when there were none and are none.
+pub async fn replace_build_rows(
+    stage: &StageContext<'_>,
+    context: &SessionContext,
+    dates: &BTreeSet<NaiveDate>,
+    rejected: &BTreeMap<NaiveDate, Vec<RecordBatch>>,
+) -> Result<(), BuildError> {
+    let name = TableName::Quarantine(stage.feed.name.clone());
+    let schema = contracts::quarantine();
+    let table = stage
+        .lake
+        .load_or_create(&name, &schema, &[UPDATED_AT], stage.table_properties())
+        .await?;
+    let kept = ingest_rows(context, &name, &table, dates).await?;
+    let files = by_date(&name, &table, UPDATED_AT)?;
+    let replaced: Vec<_> = dates
+        .iter()
+        .filter_map(|date| files.get(date))
+        .flatten()
+        .collect();
+    let rows_before: usize = replaced.iter().filter_map(|file| file.rows).sum();
+    let rows_kept = rows_of(&kept);
+    let has_build_rows = i64::try_from(rows_before).unwrap_or(i64::MAX) > rows_kept;
+    if !has_build_rows && rejected.values().all(|batches| rows_of(batches) == 0) {
+        return Ok(());
+    }
+    let mut writer = FileWriter::new(&name, &table, &schema)?;
+    for batch in kept.iter().chain(rejected.values().flatten()) {
+        writer.write(batch).await?;
+    }
+    let change = Change {
+        adds: writer.close().await?,
+        removes: replaced.iter().map(|file| file.remove.clone()).collect(),
+        read_predicate: Some(date_predicate(dates)),
+        ..Change::default()
+    };
+    fail::fail_point!("quarantine_before_commit", |_| std::process::abort());
+    commits::commit(&name, &table, change, &stage.provenance("build", vec![])).await?;
+    fail::fail_point!("quarantine_after_commit", |_| std::process::abort());
+    Ok(())
+}
+
+async fn ingest_rows(
+    context: &SessionContext,
+    name: &TableName,
+    table: &deltalake::DeltaTable,
+    dates: &BTreeSet<NaiveDate>,
+) -> Result<Vec<RecordBatch>, BuildError> {
+    let literals = dates
+        .iter()
+        .map(|date| lit(datafusion::common::ScalarValue::Date32(Some(date32(*date)))))
+        .collect();
+    let schema = contracts::quarantine();
+    let columns: Vec<&str> = schema
+        .fields()
+        .iter()
+        .map(|field| field.name().as_str())
+        .collect();
+    let rows = |source: DataFusionError| BuildError::Rows {
+        table: name.clone(),
+        source: Box::new(source),
+    };
+    let frame = scan(context, name, table).await?;
+    let batches = frame
+        .filter(
+            ident(UPDATED_AT)
+                .in_list(literals, false)
+                .and(ident("stage").eq(lit(RejectedBy::Ingest.as_str()))),
+        )
+        .and_then(|frame| frame.select_columns(&columns))
+        .map_err(rows)?
+        .collect()
+        .await
+        .map_err(rows)?;
+    let cast = |batch: &RecordBatch| super::raw_rows::conform(batch, &schema);
+    batches
+        .iter()
+        .map(cast)
+        .collect::<Result<_, _>>()
+        .map_err(|source| {
+            BuildError::Lake(LakeError::Rows {
+                table: name.clone(),
+                source,
+            })
+        })
+}
+
+/// Arrival dates as a predicate of the Delta log, for its conflict check.
+pub(crate) fn date_predicate(dates: &BTreeSet<NaiveDate>) -> String {
+    let literals: Vec<String> = dates.iter().map(|date| format!("'{date}'")).collect();
+    format!("{UPDATED_AT} in ({})", literals.join(", "))
+}

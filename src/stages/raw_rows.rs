@@ -1,0 +1,126 @@
+//! Raw rows as the feed's expressions see them, and as quarantine shows them.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StringArray, StringBuilder,
+};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::error::DataFusionError;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// The columns of `schema` for each raw row: a column of the table where it has one, else the
+/// field of that name in `_extra`; where both may hold it, the column comes first.
+pub fn expression_input(
+    raw: &RecordBatch,
+    schema: &SchemaRef,
+) -> Result<RecordBatch, DataFusionError> {
+    let extra = text_column(raw, "_extra")?;
+    let mut parsed: Option<Vec<Option<ExtraFields<'_>>>> = None;
+    let mut columns: Vec<ArrayRef> = Vec::with_capacity(schema.fields().len());
+    for field in schema.fields() {
+        match raw.column_by_name(field.name()) {
+            Some(column) => columns.push(as_text(column)?),
+            None => {
+                let rows = parsed.get_or_insert_with(|| parse_extra(&extra));
+                columns.push(Arc::new(extra_field(rows, field.name())));
+            }
+        }
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(raw.num_rows()));
+    Ok(RecordBatch::try_new_with_options(
+        Arc::clone(schema),
+        columns,
+        &options,
+    )?)
+}
+
+/// One JSON text per row: the feed's columns, then whatever `_extra` holds.
+pub fn row_text(raw: &RecordBatch, row: usize) -> Result<String, DataFusionError> {
+    let mut object = serde_json::Map::new();
+    for (field, column) in raw.schema().fields().iter().zip(raw.columns()) {
+        if field.name().starts_with('_') || column.is_null(row) {
+            continue;
+        }
+        let text = as_text(column)?;
+        object.insert(
+            field.name().clone(),
+            Value::from(text.as_string::<i32>().value(row)),
+        );
+    }
+    let extra = text_column(raw, "_extra")?;
+    if extra.is_valid(row)
+        && let Ok(Value::Object(fields)) = serde_json::from_str(extra.value(row))
+    {
+        object.extend(fields);
+    }
+    Ok(Value::Object(object).to_string())
+}
+
+fn as_text(column: &ArrayRef) -> Result<ArrayRef, DataFusionError> {
+    if column.data_type() == &DataType::Utf8 {
+        return Ok(Arc::clone(column));
+    }
+    Ok(cast(column, &DataType::Utf8)?)
+}
+
+fn text_column(raw: &RecordBatch, name: &str) -> Result<StringArray, DataFusionError> {
+    let column = super::events::column(raw, name)?;
+    Ok(as_text(column)?.as_string::<i32>().clone())
+}
+
+/// Fields of one row's `_extra`, their values as delivered.
+type ExtraFields<'t> = HashMap<String, &'t RawValue>;
+
+fn parse_extra(extra: &StringArray) -> Vec<Option<ExtraFields<'_>>> {
+    extra
+        .iter()
+        .map(|text| serde_json::from_str(text?).ok())
+        .collect()
+}
+
+/// A field of `_extra` as text: a string's content, any other value's JSON text; null and the
+/// empty string are missing.
+fn extra_field(rows: &[Option<ExtraFields<'_>>], name: &str) -> StringArray {
+    let mut values = StringBuilder::new();
+    for row in rows {
+        let field = row
+            .as_ref()
+            .and_then(|fields| fields.get(name))
+            .map(|value| value.get());
+        values.append_option(field.and_then(field_text));
+    }
+    values.finish()
+}
+
+fn field_text(json: &str) -> Option<Cow<'_, str>> {
+    match json {
+        "null" => None,
+        text if text.starts_with('"') => serde_json::from_str::<String>(text)
+            .ok()
+            .filter(|t| !t.is_empty())
+            .map(Cow::Owned),
+        other => Some(Cow::Borrowed(other)),
+    }
+}
+
+/// A batch in exactly the columns and types of `schema`.
+pub(crate) fn conform(
+    batch: &RecordBatch,
+    schema: &SchemaRef,
+) -> Result<RecordBatch, arrow::error::ArrowError> {
+    let columns = schema.fields().iter().map(|field| {
+        let column = batch.column_by_name(field.name()).ok_or_else(|| {
+            arrow::error::ArrowError::SchemaError(format!("the column {} is missing", field.name()))
+        })?;
+        if column.data_type() == field.data_type() {
+            return Ok(Arc::clone(column));
+        }
+        cast(column, field.data_type())
+    });
+    RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_, _>>()?)
+}

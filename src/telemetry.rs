@@ -1,0 +1,45 @@
+//! Logs on standard error: text for people, JSON lines for collectors.
+
+use std::io::{self, IsTerminal as _};
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+
+/// Form of the log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// One line for people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// A log filter that does not parse.
+#[derive(Debug, thiserror::Error)]
+#[error("RUST_LOG is not a list of target=level")]
+pub struct TelemetryError(#[from] ParseError);
+
+/// Starts logging. `verbose` counts `-v`: warnings, then our own steps, then the libraries'.
+/// `RUST_LOG`, where it is set, wins.
+pub fn start(format: LogFormat, verbose: u8) -> Result<(), TelemetryError> {
+    let default = match verbose {
+        0 => "sessionlake=warn,error",
+        1 => "sessionlake=info,error",
+        2 => "sessionlake=debug,info",
+        _ => "trace",
+    };
+    let filter = match std::env::var("RUST_LOG") {
+        Ok(text) if !text.is_empty() => EnvFilter::try_new(text)?,
+        _ => EnvFilter::try_new(default)?,
+    };
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal());
+    // A second start in one process (tests) keeps the first.
+    let _ = match format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+    Ok(())
+}
