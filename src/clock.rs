@@ -3,10 +3,7 @@
 use chrono::{DateTime, Utc};
 
 /// The present instant.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the one place that reads wall time"
-)]
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads wall time")]
 pub fn now() -> DateTime<Utc> {
     Utc::now()
 }

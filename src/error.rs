@@ -175,14 +175,8 @@ impl JobError {
             | Self::Retention { source, .. }
             | Self::Reprocess { source, .. }
             | Self::Rules { source, .. } => of_build(source),
-            Self::Ingest {
-                source: IngestError::Build(source),
-                ..
-            } => of_build(source),
-            Self::Ingest {
-                source: IngestError::Lake(source),
-                ..
-            } => of_lake(source),
+            Self::Ingest { source: IngestError::Build(source), .. } => of_build(source),
+            Self::Ingest { source: IngestError::Lake(source), .. } => of_lake(source),
             Self::Lake(source) | Self::Record(source) => of_lake(source),
             _ => Verdict::FixInput,
         }
@@ -199,11 +193,7 @@ impl JobError {
 }
 
 fn of_lake(error: &LakeError) -> Verdict {
-    if error.is_conflict() {
-        Verdict::Retry
-    } else {
-        Verdict::FixInput
-    }
+    if error.is_conflict() { Verdict::Retry } else { Verdict::FixInput }
 }
 
 fn of_build(error: &BuildError) -> Verdict {

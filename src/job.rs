@@ -62,13 +62,7 @@ impl<'a> Job<'a> {
     ) -> Result<Self, JobError> {
         let lake = Lake::open(&config.lake.url)?;
         let engine = Engine::new(&config.engine)?;
-        Ok(Self {
-            config,
-            lake,
-            engine,
-            log,
-            progress,
-        })
+        Ok(Self { config, lake, engine, log, progress })
     }
 
     /// The lake of the job.
@@ -85,13 +79,11 @@ impl<'a> Job<'a> {
     ) -> Result<(), JobError> {
         let mut files = files_of_dates(feed, dates)?;
         let todo = self.dates_to_run(feed, dates, &files).await?;
-        self.settle_rules(feed, todo.iter().next().copied(), change)
-            .await?;
+        self.settle_rules(feed, todo.iter().next().copied(), change).await?;
         self.progress.feed(&feed.name, todo.len() as u64);
         for date in todo {
             let files = files.remove(&date).unwrap_or_default();
-            self.ingest_date(feed, date, &files, LatePolicy::Bounded)
-                .await?;
+            self.ingest_date(feed, date, &files, LatePolicy::Bounded).await?;
             self.build_date(feed, date, Rebuild::WhenPending).await?;
             self.retain(feed, date).await?;
             self.progress.date_done();
@@ -114,13 +106,7 @@ impl<'a> Job<'a> {
         };
         self.progress.feed(&feed.name, todo.len() as u64);
         for date in todo {
-            self.ingest_date(
-                feed,
-                date,
-                files.get(&date).map_or(&[], Vec::as_slice),
-                late,
-            )
-            .await?;
+            self.ingest_date(feed, date, files.get(&date).map_or(&[], Vec::as_slice), late).await?;
             self.progress.date_done();
         }
         Ok(())
@@ -140,18 +126,14 @@ impl<'a> Job<'a> {
             Dates::Range(from, to) => {
                 let within = |date: &NaiveDate| (from..=to).contains(date);
                 match rebuild {
-                    Rebuild::WhenPending => self
-                        .pending(feed)
-                        .await?
-                        .into_iter()
-                        .filter(within)
-                        .collect(),
+                    Rebuild::WhenPending => {
+                        self.pending(feed).await?.into_iter().filter(within).collect()
+                    }
                     Rebuild::Always => from.iter_days().take_while(|date| *date <= to).collect(),
                 }
             }
         };
-        self.settle_rules(feed, todo.iter().next().copied(), change)
-            .await?;
+        self.settle_rules(feed, todo.iter().next().copied(), change).await?;
         self.progress.feed(&feed.name, todo.len() as u64);
         for date in todo {
             self.build_date(feed, date, rebuild).await?;
@@ -225,10 +207,7 @@ impl<'a> Job<'a> {
     ) -> Result<(), JobError> {
         rules::settle(&self.stage(feed), arrival_date, change)
             .await
-            .map_err(|source| JobError::Rules {
-                feed: feed.name.clone(),
-                source,
-            })
+            .map_err(|source| JobError::Rules { feed: feed.name.clone(), source })
     }
 
     async fn ingest_date(
@@ -243,11 +222,7 @@ impl<'a> Job<'a> {
         let result = ingest::ingest(&stage, arrival_date, files, late).await;
         let result = result.map(|outcome| ((), outcome)).map_err(|source| {
             let feed = feed.name.clone();
-            JobError::Ingest {
-                feed,
-                arrival_date,
-                source,
-            }
+            JobError::Ingest { feed, arrival_date, source }
         });
         self.record(&stage, arrival_date, "ingest", timer, result)
     }
@@ -263,11 +238,7 @@ impl<'a> Job<'a> {
         let result = build::build(&stage, arrival_date, rebuild).await;
         let result = result.map(|outcome| ((), outcome)).map_err(|source| {
             let feed = feed.name.clone();
-            JobError::Build {
-                feed,
-                arrival_date,
-                source,
-            }
+            JobError::Build { feed, arrival_date, source }
         });
         self.record(&stage, arrival_date, "build", timer, result)
     }
@@ -276,10 +247,8 @@ impl<'a> Job<'a> {
         self.progress.stage("retention", as_of);
         let (stage, timer) = (self.stage(feed), Timer::start());
         let result = retention::retain(&stage, as_of, self.config.retention.raw_days).await;
-        let result = result.map_err(|source| JobError::Retention {
-            feed: feed.name.clone(),
-            source,
-        });
+        let result =
+            result.map_err(|source| JobError::Retention { feed: feed.name.clone(), source });
         self.record(&stage, as_of, "retention", timer, result)
     }
 
@@ -349,12 +318,7 @@ impl<'a> Job<'a> {
             Ok((value, did)) => (Outcome::Done, None, did, Ok(value)),
             Err(error) => {
                 let chain = error_chain(&error);
-                (
-                    Outcome::Failed,
-                    Some(chain),
-                    StageOutcome::default(),
-                    Err(error),
-                )
+                (Outcome::Failed, Some(chain), StageOutcome::default(), Err(error))
             }
         };
         self.log.push(StageRecord {
@@ -379,10 +343,7 @@ struct Timer {
 
 impl Timer {
     fn start() -> Self {
-        Self {
-            started: clock::now(),
-            clock: Instant::now(),
-        }
+        Self { started: clock::now(), clock: Instant::now() }
     }
 }
 
@@ -395,11 +356,7 @@ fn files_of_dates(
     let files = match dates {
         Dates::One(date) => {
             let files = sources::files_of(&feed.path, date)?;
-            if files.is_empty() {
-                BTreeMap::new()
-            } else {
-                BTreeMap::from([(date, files)])
-            }
+            if files.is_empty() { BTreeMap::new() } else { BTreeMap::from([(date, files)]) }
         }
         Dates::Range(from, to) => {
             let mut files = sources::all_files(&feed.path)?;
@@ -414,11 +371,7 @@ fn files_of_dates(
             Dates::Range(from, to) => format!("{from} to {to}"),
             Dates::CatchUp => "any date".to_owned(),
         };
-        return Err(JobError::NoFile {
-            feed: feed.name.clone(),
-            dates,
-            path: feed.path.clone(),
-        });
+        return Err(JobError::NoFile { feed: feed.name.clone(), dates, path: feed.path.clone() });
     }
     Ok(files)
 }
@@ -434,10 +387,7 @@ fn config_hash(feed: &FeedConfig) -> String {
         "window": feed.window,
     });
     let digest = Sha256::digest(effective.to_string());
-    format!("{digest:x}")
-        .chars()
-        .take(CONFIG_HASH_CHARACTERS)
-        .collect()
+    format!("{digest:x}").chars().take(CONFIG_HASH_CHARACTERS).collect()
 }
 
 /// An error and its causes in one line each, without repeating what a cause says already.

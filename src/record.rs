@@ -75,10 +75,7 @@ pub struct RunLog {
 impl RunLog {
     /// An empty log of a new run.
     pub fn new() -> Self {
-        Self {
-            run_id: uuid::Uuid::now_v7().to_string(),
-            records: Arc::default(),
-        }
+        Self { run_id: uuid::Uuid::now_v7().to_string(), records: Arc::default() }
     }
 
     /// The id of the run.
@@ -88,53 +85,36 @@ impl RunLog {
 
     /// Adds a stage.
     pub fn push(&self, record: StageRecord) {
-        self.records
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(record);
+        self.records.lock().unwrap_or_else(PoisonError::into_inner).push(record);
     }
 
     /// The stages so far.
     pub fn records(&self) -> Vec<StageRecord> {
-        self.records
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.records.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Writes the log to `runs`; nothing for a run that found nothing to do.
     pub async fn write(&self, lake: &Lake) -> Result<(), LakeError> {
         let records = self.records();
-        if records
-            .iter()
-            .all(|record| record.outcome == Outcome::UpToDate)
-        {
+        if records.iter().all(|record| record.outcome == Outcome::UpToDate) {
             return Ok(());
         }
         let name = TableName::Runs;
         let schema = contracts::runs();
-        let table = lake
-            .load_or_create(&name, &schema, &[], HashMap::new())
-            .await?;
-        let batch = self.to_batch(&records).map_err(|source| LakeError::Rows {
-            table: name.clone(),
-            source,
-        })?;
+        let table = lake.load_or_create(&name, &schema, &[], HashMap::new()).await?;
+        let batch = self
+            .to_batch(&records)
+            .map_err(|source| LakeError::Rows { table: name.clone(), source })?;
         let mut writer = FileWriter::new(&name, &table, &schema)?;
         writer.write(&batch).await?;
-        let change = Change {
-            adds: writer.close().await?,
-            ..Change::default()
-        };
+        let change = Change { adds: writer.close().await?, ..Change::default() };
         let provenance = Provenance {
             run_id: self.run_id.clone(),
             config_hash: String::new(),
             stage: "record",
             input_versions: vec![],
         };
-        commits::commit(&name, &table, change, &provenance)
-            .await
-            .map(|_| ())
+        commits::commit(&name, &table, change, &provenance).await.map(|_| ())
     }
 
     fn to_batch(&self, records: &[StageRecord]) -> Result<RecordBatch, arrow::error::ArrowError> {
@@ -142,12 +122,7 @@ impl RunLog {
             Arc::new(records.iter().map(value).collect::<StringArray>())
         };
         let count = |value: &dyn Fn(&StageOutcome) -> Option<i64>| -> ArrayRef {
-            Arc::new(
-                records
-                    .iter()
-                    .map(|record| value(&record.did))
-                    .collect::<Int64Array>(),
-            )
+            Arc::new(records.iter().map(|record| value(&record.did)).collect::<Int64Array>())
         };
         let version =
             |version: Option<u64>| version.and_then(|version| i64::try_from(version).ok());
@@ -155,10 +130,8 @@ impl RunLog {
             .iter()
             .map(|record| record.arrival_date.map(crate::stages::events::date32))
             .collect();
-        let started: TimestampMicrosecondArray = records
-            .iter()
-            .map(|record| Some(record.started.timestamp_micros()))
-            .collect();
+        let started: TimestampMicrosecondArray =
+            records.iter().map(|record| Some(record.started.timestamp_micros())).collect();
         let seconds: Float64Array = records.iter().map(|record| Some(record.seconds)).collect();
         RecordBatch::try_new(
             contracts::runs(),

@@ -75,11 +75,7 @@ pub struct Expected {
 pub fn expected_ods(delivered: &[Delivered], limits: &[Limits]) -> Vec<Expected> {
     let mut keys: BTreeMap<(&str, &str, usize), Vec<&Delivered>> = BTreeMap::new();
     for winner in winners(delivered) {
-        let key = (
-            winner.user_id.as_str(),
-            winner.product_code.as_str(),
-            winner.rules_entry,
-        );
+        let key = (winner.user_id.as_str(), winner.product_code.as_str(), winner.rules_entry);
         keys.entry(key).or_default().push(winner);
     }
     let mut rows = Vec::new();
@@ -116,10 +112,8 @@ fn winners(delivered: &[Delivered]) -> impl Iterator<Item = &Delivered> {
 }
 
 fn rank(row: &Delivered) -> (i32, Vec<(bool, &str)>) {
-    let nulls_last = row
-        .attributes
-        .iter()
-        .map(|value| (value.is_none(), value.as_deref().unwrap_or("")));
+    let nulls_last =
+        row.attributes.iter().map(|value| (value.is_none(), value.as_deref().unwrap_or("")));
     (row.arrival, nulls_last.collect())
 }
 
@@ -158,11 +152,7 @@ fn sessionized(events: &[&Delivered], limits: Limits) -> Vec<Expected> {
         }
         for event in &events[at..end] {
             let gap = previous_event.map(|before| now - before);
-            rows.push(row(
-                event,
-                gap.filter(|gap| *gap <= event.lookback_micros),
-                session,
-            ));
+            rows.push(row(event, gap.filter(|gap| *gap <= event.lookback_micros), session));
             previous_event = Some(now);
         }
         previous_instant = Some((now, closes));
@@ -191,21 +181,13 @@ fn row(event: &Delivered, gap_micros: Option<i64>, session: Option<i64>) -> Expe
 /// 3 or 6 digits of fraction when there is one.
 pub fn session_id(user_id: &str, product_code: &str, start_micros: i64) -> String {
     let encode = |id: &str| id.replace('%', "%25").replace('#', "%23");
-    format!(
-        "{}#{}#{}",
-        encode(user_id),
-        encode(product_code),
-        rfc_3339(start_micros)
-    )
+    format!("{}#{}#{}", encode(user_id), encode(product_code), rfc_3339(start_micros))
 }
 
 /// Civil date and time without a date library, by Howard Hinnant's days algorithm
 /// (<https://howardhinnant.github.io/date_algorithms.html>).
 fn rfc_3339(micros: i64) -> String {
-    let (days, in_day) = (
-        micros.div_euclid(86_400_000_000),
-        micros.rem_euclid(86_400_000_000),
-    );
+    let (days, in_day) = (micros.div_euclid(86_400_000_000), micros.rem_euclid(86_400_000_000));
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);
@@ -214,11 +196,7 @@ fn rfc_3339(micros: i64) -> String {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     let (seconds, fraction) = (in_day / 1_000_000, in_day % 1_000_000);
     let (hour, minute, second) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);

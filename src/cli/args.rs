@@ -10,11 +10,9 @@ use crate::telemetry::LogFormat;
 /// Daily batches of raw events in, exact sessions in a Delta Lake table out.
 #[derive(Debug, Parser)]
 #[command(name = "sessionlake", version, about, max_term_width = 100)]
-#[command(
-    after_help = "Exit codes: 0 done (also when nothing was left to do), 1 failed, 2 wrong \
+#[command(after_help = "Exit codes: 0 done (also when nothing was left to do), 1 failed, 2 wrong \
     use or configuration, 4 another run committed first (try again), 130 and 143 stopped by a \
-    signal.\n\nExample:\n  sessionlake run --arrival-date 2026-01-08"
-)]
+    signal.\n\nExample:\n  sessionlake run --arrival-date 2026-01-08")]
 pub(super) struct Arguments {
     #[command(flatten)]
     pub(super) global: Global,
@@ -60,10 +58,8 @@ pub(super) enum Command {
     #[command(after_help = "Example:\n  sessionlake run --arrival-date 2026-01-08")]
     Run(RunArgs),
     /// Append the files of each arrival date to raw, each exactly once
-    #[command(
-        after_help = "Example, a load of history under today's arrival date:\n  \
-        sessionlake ingest --arrival-date 2026-01-08 --accept-late"
-    )]
+    #[command(after_help = "Example, a load of history under today's arrival date:\n  \
+        sessionlake ingest --arrival-date 2026-01-08 --accept-late")]
     Ingest(IngestArgs),
     /// Build ODS from raw, for every arrival date with deliveries that are not built
     #[command(after_help = "Example:\n  sessionlake build --arrival-date 2026-01-08 --force")]
@@ -82,10 +78,8 @@ pub(super) enum Command {
     /// Write believable sample batches: bursty sessions, late and repeated events, ties in time
     ///
     /// The same options give the same bytes.
-    #[command(
-        after_help = "Example:\n  sessionlake generate --out /tmp/batches --days 9 \
-        --events-per-day 100000 --users 12500"
-    )]
+    #[command(after_help = "Example:\n  sessionlake generate --out /tmp/batches --days 9 \
+        --events-per-day 100000 --users 12500")]
     Generate(GenerateArgs),
     /// Show or check the configuration
     #[command(after_help = "Example:\n  sessionlake config check")]

@@ -43,28 +43,15 @@ pub(super) async fn execute(arguments: Arguments) -> Result<Ended, JobError> {
             on_feeds(&global, &args.feeds, action).await
         }
         Command::Ingest(args) => {
-            let late = if args.accept_late {
-                LatePolicy::Accepted
-            } else {
-                LatePolicy::Bounded
-            };
-            on_feeds(
-                &global,
-                &args.feeds,
-                Action::Ingest(dates(&args.dates)?, late),
-            )
-            .await
+            let late = if args.accept_late { LatePolicy::Accepted } else { LatePolicy::Bounded };
+            on_feeds(&global, &args.feeds, Action::Ingest(dates(&args.dates)?, late)).await
         }
         Command::Build(args) => {
             let dates = dates(&args.dates)?;
             if args.force && dates == Dates::CatchUp {
                 return Err(JobError::ForceWithoutDate);
             }
-            let rebuild = if args.force {
-                Rebuild::Always
-            } else {
-                Rebuild::WhenPending
-            };
+            let rebuild = if args.force { Rebuild::Always } else { Rebuild::WhenPending };
             let change = rule_change(args.accept_rule_change);
             on_feeds(&global, &args.feeds, Action::Build(dates, rebuild, change)).await
         }
@@ -167,10 +154,7 @@ async fn retention_plan(global: &Global, args: &RetentionArgs) -> Result<Ended, 
     let job = Job::new(&config, RunLog::new(), &bar)?;
     let mut plans = Vec::new();
     for feed in selected {
-        plans.push((
-            feed.name.clone(),
-            job.retention_plan(feed, args.as_of).await?,
-        ));
+        plans.push((feed.name.clone(), job.retention_plan(feed, args.as_of).await?));
     }
     output::retention_plan(global.output, &plans)?;
     Ok(Ended::Done)
@@ -217,10 +201,7 @@ fn check_expressions(engine: &Engine, feed: &FeedConfig) -> Result<(), JobError>
     let zone = feed.event.zone.parse().unwrap_or(chrono_tz::Tz::UTC);
     CompiledBook::compile(&engine.context(zone), &feed.name, &book)
         .map(|_| ())
-        .map_err(|source| JobError::Rules {
-            feed: feed.name.clone(),
-            source,
-        })
+        .map_err(|source| JobError::Rules { feed: feed.name.clone(), source })
 }
 
 fn load(global: &Global, set: Vec<String>) -> Result<Config, JobError> {
@@ -228,29 +209,14 @@ fn load(global: &Global, set: Vec<String>) -> Result<Config, JobError> {
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    Ok(config::load(&LoadOptions {
-        file,
-        lake: global.lake.clone(),
-        environment,
-        set,
-    })?)
+    Ok(config::load(&LoadOptions { file, lake: global.lake.clone(), environment, set })?)
 }
 
 /// `--set` and its short forms, the short ones last.
 fn settings(feeds: &FeedArgs) -> Vec<String> {
     let mut set = feeds.set.clone();
-    set.extend(
-        feeds
-            .timeout
-            .iter()
-            .map(|timeout| format!("session.timeout={timeout}")),
-    );
-    set.extend(
-        feeds
-            .max_duration
-            .iter()
-            .map(|max| format!("session.max_duration={max}")),
-    );
+    set.extend(feeds.timeout.iter().map(|timeout| format!("session.timeout={timeout}")));
+    set.extend(feeds.max_duration.iter().map(|max| format!("session.max_duration={max}")));
     set
 }
 
@@ -259,17 +225,10 @@ fn select<'c>(config: &'c Config, names: &[String]) -> Result<Vec<&'c FeedConfig
         return Ok(config.feeds.iter().collect());
     }
     let find = |name: &String| {
-        config
-            .feeds
-            .iter()
-            .find(|feed| feed.name == *name)
-            .ok_or_else(|| {
-                let known: Vec<&str> = config.feeds.iter().map(|feed| feed.name.as_str()).collect();
-                JobError::UnknownFeed {
-                    name: name.clone(),
-                    known: known.join(", "),
-                }
-            })
+        config.feeds.iter().find(|feed| feed.name == *name).ok_or_else(|| {
+            let known: Vec<&str> = config.feeds.iter().map(|feed| feed.name.as_str()).collect();
+            JobError::UnknownFeed { name: name.clone(), known: known.join(", ") }
+        })
     };
     names.iter().map(find).collect()
 }
@@ -284,9 +243,5 @@ fn dates(args: &DateArgs) -> Result<Dates, JobError> {
 }
 
 fn rule_change(accept: bool) -> RuleChange {
-    if accept {
-        RuleChange::Accept
-    } else {
-        RuleChange::Refuse
-    }
+    if accept { RuleChange::Accept } else { RuleChange::Refuse }
 }

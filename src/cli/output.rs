@@ -24,19 +24,12 @@ pub(super) fn error(text: &str) {
 /// Prints to standard output.
 pub(super) fn text(text: &str) -> Result<(), JobError> {
     let mut stdout = io::stdout().lock();
-    let written = stdout.write_all(text.as_bytes()).and_then(|()| {
-        if text.ends_with('\n') {
-            Ok(())
-        } else {
-            stdout.write_all(b"\n")
-        }
-    });
+    let written = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| if text.ends_with('\n') { Ok(()) } else { stdout.write_all(b"\n") });
     match written.and_then(|()| stdout.flush()) {
         Err(source) if source.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        Err(source) => Err(JobError::Output {
-            target: PathBuf::from("standard output"),
-            source,
-        }),
+        Err(source) => Err(JobError::Output { target: PathBuf::from("standard output"), source }),
         Ok(()) => Ok(()),
     }
 }
@@ -90,10 +83,7 @@ fn stages_table(records: &[StageRecord]) -> Table {
         let quarantined = did.rows_read.map(|_| did.rows_quarantined());
         table.add_row([
             record.feed.clone(),
-            record
-                .arrival_date
-                .map(|date| date.to_string())
-                .unwrap_or_default(),
+            record.arrival_date.map(|date| date.to_string()).unwrap_or_default(),
             record.stage.to_owned(),
             record.outcome.as_str().to_owned(),
             count(did.rows_read),
@@ -114,10 +104,8 @@ pub(super) fn retention_plan(
     plans: &[(String, RetentionPlan)],
 ) -> Result<(), JobError> {
     if format == OutputFormat::Json {
-        let feeds: Vec<Value> = plans
-            .iter()
-            .map(|(feed, plan)| json!({ "feed": feed, "plan": plan }))
-            .collect();
+        let feeds: Vec<Value> =
+            plans.iter().map(|(feed, plan)| json!({ "feed": feed, "plan": plan })).collect();
         return document(&json!({ "dry_run": true, "feeds": feeds }));
     }
     let mut shown = table(&["table", "arrival date", "files", "size"], 2);
@@ -135,13 +123,10 @@ pub(super) fn retention_plan(
     } else {
         shown.to_string()
     };
-    for (feed, date) in plans
-        .iter()
-        .flat_map(|(feed, plan)| plan.kept_unbuilt.iter().map(move |date| (feed, date)))
+    for (feed, date) in
+        plans.iter().flat_map(|(feed, plan)| plan.kept_unbuilt.iter().map(move |date| (feed, date)))
     {
-        lines.push_str(&format!(
-            "\n{feed}: {date} is old enough but not fully built; run build"
-        ));
+        lines.push_str(&format!("\n{feed}: {date} is old enough but not fully built; run build"));
     }
     text(&lines)
 }

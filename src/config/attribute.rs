@@ -21,18 +21,12 @@ impl Attribute {
     pub(crate) fn parse(entry: &str) -> Option<Self> {
         let entry = entry.trim();
         if let Some(name) = identifier(entry) {
-            return Some(Self {
-                expression: entry.to_owned(),
-                name,
-            });
+            return Some(Self { expression: entry.to_owned(), name });
         }
         let (expression, written_name) = split_at_last_as(entry)?;
         let name = identifier(written_name.trim())?;
         let expression = expression.trim();
-        (!expression.is_empty()).then(|| Self {
-            expression: expression.to_owned(),
-            name,
-        })
+        (!expression.is_empty()).then(|| Self { expression: expression.to_owned(), name })
     }
 }
 
@@ -64,10 +58,7 @@ fn identifier(text: &str) -> Option<String> {
 
 fn is_plain(text: &str) -> bool {
     let starts_well = text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
-    starts_well
-        && text
-            .chars()
-            .all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
+    starts_well && text.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
 }
 
 /// Splits at the last `as` between white space, outside quotes, parentheses and brackets.
@@ -120,30 +111,15 @@ mod tests {
 
     #[test]
     fn a_quoted_column_keeps_its_quotes_in_the_expression_only() {
-        assert_eq!(
-            parsed("\"Unit Price\""),
-            Some(pair("\"Unit Price\"", "Unit Price"))
-        );
-        assert_eq!(
-            parsed("\"a \"\"b\"\"\""),
-            Some(pair("\"a \"\"b\"\"\"", "a \"b\""))
-        );
+        assert_eq!(parsed("\"Unit Price\""), Some(pair("\"Unit Price\"", "Unit Price")));
+        assert_eq!(parsed("\"a \"\"b\"\"\""), Some(pair("\"a \"\"b\"\"\"", "a \"b\"")));
     }
 
     #[test]
     fn the_name_follows_as_in_any_case_and_with_any_white_space() {
-        assert_eq!(
-            parsed("lower(page) as page"),
-            Some(pair("lower(page)", "page"))
-        );
-        assert_eq!(
-            parsed("lower(page)\tAS\n page"),
-            Some(pair("lower(page)", "page"))
-        );
-        assert_eq!(
-            parsed("price as \"Unit Price\""),
-            Some(pair("price", "Unit Price"))
-        );
+        assert_eq!(parsed("lower(page) as page"), Some(pair("lower(page)", "page")));
+        assert_eq!(parsed("lower(page)\tAS\n page"), Some(pair("lower(page)", "page")));
+        assert_eq!(parsed("price as \"Unit Price\""), Some(pair("price", "Unit Price")));
     }
 
     #[test]
@@ -166,15 +142,7 @@ mod tests {
 
     #[test]
     fn an_expression_without_a_usable_name_is_refused() {
-        for entry in [
-            "",
-            "a + b",
-            "lower(page)",
-            "price as",
-            "as price",
-            "a as b c",
-            "a as 1",
-        ] {
+        for entry in ["", "a + b", "lower(page)", "price as", "as price", "a as b c", "a as 1"] {
             assert_eq!(parsed(entry), None, "{entry}");
         }
         assert_eq!(parsed("cast(price as double as price"), None);

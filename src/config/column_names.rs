@@ -45,10 +45,7 @@ impl ColumnsOf {
         for (index, name) in names.iter().enumerate() {
             let Some(name) = *name else { continue };
             let first = *first_of.entry(name.to_lowercase()).or_insert(index);
-            let taken = (first < index).then(|| Reason::NameTaken {
-                name: name.to_owned(),
-                first,
-            });
+            let taken = (first < index).then(|| Reason::NameTaken { name: name.to_owned(), first });
             if let Some(reason) = self.unusable(name).or(taken) {
                 problems.add(&format!("{at}[{index}]"), reason);
                 is_usable = false;
@@ -68,16 +65,13 @@ impl ColumnsOf {
             return Some(Reason::Empty);
         }
         if own.iter().any(|column| column.eq_ignore_ascii_case(name)) {
-            return Some(Reason::ReservedName {
-                name: name.to_owned(),
-                table,
-            });
+            return Some(Reason::ReservedName { name: name.to_owned(), table });
         }
         // A delivered column is called what it is called; an attribute's name is a choice.
         match self {
-            Self::Ods if name.starts_with('_') => Some(Reason::NameStartsWithUnderscore {
-                name: name.to_owned(),
-            }),
+            Self::Ods if name.starts_with('_') => {
+                Some(Reason::NameStartsWithUnderscore { name: name.to_owned() })
+            }
             Self::Raw | Self::Ods => None,
         }
     }

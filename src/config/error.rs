@@ -87,17 +87,8 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            key,
-            origin,
-            reason,
-            example,
-        } = self;
-        write!(
-            formatter,
-            "{key}: {reason} ({origin}), {}",
-            reason.next_step(example)
-        )
+        let Self { key, origin, reason, example } = self;
+        write!(formatter, "{key}: {reason} ({origin}), {}", reason.next_step(example))
     }
 }
 
@@ -128,16 +119,10 @@ pub enum Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File {
-                file,
-                position: Some(position),
-            } => {
+            Self::File { file, position: Some(position) } => {
                 write!(formatter, "{}, {position}", file.display())
             }
-            Self::File {
-                file,
-                position: None,
-            } => write!(formatter, "{}", file.display()),
+            Self::File { file, position: None } => write!(formatter, "{}", file.display()),
             Self::Environment { variable } => write!(formatter, "environment variable {variable}"),
             Self::Set { key } => write!(formatter, "--set {key}"),
             Self::Lake => formatter.write_str("--lake"),
@@ -176,15 +161,8 @@ fn listed(problems: &[Problem]) -> String {
     if let [problem] = problems {
         return problem.to_string();
     }
-    let lines: Vec<String> = problems
-        .iter()
-        .map(|problem| format!("\n  - {problem}"))
-        .collect();
-    format!(
-        "{} problems in the configuration:{}",
-        problems.len(),
-        lines.concat()
-    )
+    let lines: Vec<String> = problems.iter().map(|problem| format!("\n  - {problem}")).collect();
+    format!("{} problems in the configuration:{}", problems.len(), lines.concat())
 }
 
 #[cfg(test)]
@@ -193,18 +171,9 @@ mod tests {
 
     #[test]
     fn positions_count_from_one_in_characters() {
-        assert_eq!(
-            Position::at("ab\ncdé = 1", 0),
-            Position { line: 1, column: 1 }
-        );
-        assert_eq!(
-            Position::at("ab\ncdé = 1", 3),
-            Position { line: 2, column: 1 }
-        );
-        assert_eq!(
-            Position::at("ab\ncdé = 1", 8),
-            Position { line: 2, column: 5 }
-        );
+        assert_eq!(Position::at("ab\ncdé = 1", 0), Position { line: 1, column: 1 });
+        assert_eq!(Position::at("ab\ncdé = 1", 3), Position { line: 2, column: 1 });
+        assert_eq!(Position::at("ab\ncdé = 1", 8), Position { line: 2, column: 5 });
         assert_eq!(Position::at("ab", 99), Position { line: 1, column: 3 });
     }
 }

@@ -45,14 +45,7 @@ pub(crate) fn feeds(
     let feeds: Vec<Option<FeedConfig>> = files
         .into_iter()
         .enumerate()
-        .map(|(index, file)| {
-            Feed {
-                at: format!("feed[{index}]"),
-                problems,
-                roots,
-            }
-            .config(file)
-        })
+        .map(|(index, file)| Feed { at: format!("feed[{index}]"), problems, roots }.config(file))
         .collect();
     feeds.into_iter().collect()
 }
@@ -108,13 +101,9 @@ impl Feed<'_> {
         }
         let lower = path?.to_lowercase();
         let file_name = lower.strip_suffix(".gz").unwrap_or(&lower);
-        let known = ENDINGS
-            .into_iter()
-            .find(|(ending, _)| file_name.ends_with(ending));
+        let known = ENDINGS.into_iter().find(|(ending, _)| file_name.ends_with(ending));
         if known.is_none() {
-            let reason = Reason::FormatNotInferred {
-                path: location::redacted(path?),
-            };
+            let reason = Reason::FormatNotInferred { path: location::redacted(path?) };
             self.add("format", reason);
         }
         known.map(|(_, format)| format)
@@ -160,10 +149,7 @@ impl Feed<'_> {
     fn timestamp_format(&mut self, pattern: String) -> Option<String> {
         let is_broken = StrftimeItems::new(&pattern).any(|item| matches!(item, Item::Error));
         if is_broken {
-            self.add(
-                "event.timestamp_format",
-                Reason::BadTimestampFormat { value: pattern },
-            );
+            self.add("event.timestamp_format", Reason::BadTimestampFormat { value: pattern });
             return None;
         }
         Some(pattern)
@@ -177,29 +163,19 @@ impl Feed<'_> {
         }
         let known = TZ_VARIANTS.iter().map(|zone| zone.name());
         let suggestion = nearest(&zone, known).map(ToOwned::to_owned);
-        self.problems.add(
-            &at,
-            Reason::UnknownZone {
-                value: zone,
-                suggestion,
-            },
-        );
+        self.problems.add(&at, Reason::UnknownZone { value: zone, suggestion });
         None
     }
 
     fn attributes(&mut self, entries: &[String]) -> Option<Vec<Attribute>> {
-        let attributes: Vec<Option<Attribute>> = entries
-            .iter()
-            .map(|entry| Attribute::parse(entry))
-            .collect();
+        let attributes: Vec<Option<Attribute>> =
+            entries.iter().map(|entry| Attribute::parse(entry)).collect();
         for (index, entry) in entries.iter().enumerate() {
             if attributes[index].is_none() {
                 let reason = if entry.trim().is_empty() {
                     Reason::Empty
                 } else {
-                    Reason::NamelessAttribute {
-                        entry: entry.clone(),
-                    }
+                    Reason::NamelessAttribute { entry: entry.clone() }
                 };
                 self.add(&format!("event.attributes[{index}]"), reason);
             }
@@ -210,10 +186,7 @@ impl Feed<'_> {
             .collect();
         let at = self.key("event.attributes");
         let is_usable = ColumnsOf::Ods.check_names(&at, &names, self.problems);
-        attributes
-            .into_iter()
-            .collect::<Option<Vec<_>>>()
-            .filter(|_| is_usable)
+        attributes.into_iter().collect::<Option<Vec<_>>>().filter(|_| is_usable)
     }
 
     fn session(&mut self, file: SessionFile, window: Option<&WindowRules>) -> Option<SessionRules> {
@@ -247,11 +220,8 @@ impl Feed<'_> {
     fn check_lookback(&mut self, timeout_micros: i64, lookback_days: u32) {
         let days_needed = (timeout_micros - 1) / DAY_MICROS + 1;
         if days_needed > i64::from(lookback_days) {
-            let reason = Reason::TimeoutBeyondLookback {
-                timeout_micros,
-                lookback_days,
-                days_needed,
-            };
+            let reason =
+                Reason::TimeoutBeyondLookback { timeout_micros, lookback_days, days_needed };
             self.add("session.timeout", reason);
         }
     }
@@ -267,16 +237,9 @@ impl Feed<'_> {
             DEFAULT_UPDATE_DEPTH_DAYS,
             UPDATE_DEPTH_DAYS,
         );
-        let lookback_days = days(
-            "window.lookback_days",
-            file.lookback_days,
-            DEFAULT_LOOKBACK_DAYS,
-            LOOKBACK_DAYS,
-        );
-        Some(WindowRules {
-            update_depth_days: update_depth_days?,
-            lookback_days: lookback_days?,
-        })
+        let lookback_days =
+            days("window.lookback_days", file.lookback_days, DEFAULT_LOOKBACK_DAYS, LOOKBACK_DAYS);
+        Some(WindowRules { update_depth_days: update_depth_days?, lookback_days: lookback_days? })
     }
 
     fn micros(&mut self, key: &str, value: &str) -> Option<i64> {
@@ -291,21 +254,11 @@ impl Feed<'_> {
         choices: &[T],
         shown: impl Fn(T) -> &'static str,
     ) -> Option<T> {
-        let chosen = choices
-            .iter()
-            .copied()
-            .find(|choice| shown(*choice) == value);
+        let chosen = choices.iter().copied().find(|choice| shown(*choice) == value);
         if chosen.is_none() {
             let allowed: Vec<&'static str> = choices.iter().copied().map(shown).collect();
             let suggestion = nearest(value, allowed.iter().copied()).map(ToOwned::to_owned);
-            self.add(
-                key,
-                Reason::NotOneOf {
-                    value: value.to_owned(),
-                    allowed,
-                    suggestion,
-                },
-            );
+            self.add(key, Reason::NotOneOf { value: value.to_owned(), allowed, suggestion });
         }
         chosen
     }
@@ -323,20 +276,14 @@ impl Feed<'_> {
 /// The only placeholder is `{arrival_date}`, and it must be there.
 fn check_placeholders(path: &str) -> Result<(), Reason> {
     for (at, _) in path.match_indices('{') {
-        let end = path[at..]
-            .find('}')
-            .map_or(path.len(), |length| at + length + 1);
+        let end = path[at..].find('}').map_or(path.len(), |length| at + length + 1);
         if &path[at..end] != ARRIVAL_DATE {
-            return Err(Reason::UnknownPlaceholder {
-                placeholder: path[at..end].to_owned(),
-            });
+            return Err(Reason::UnknownPlaceholder { placeholder: path[at..end].to_owned() });
         }
     }
     if path.contains(ARRIVAL_DATE) {
         Ok(())
     } else {
-        Err(Reason::NoArrivalDate {
-            path: location::redacted(path),
-        })
+        Err(Reason::NoArrivalDate { path: location::redacted(path) })
     }
 }

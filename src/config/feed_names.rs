@@ -23,30 +23,17 @@ pub(crate) fn check(names: &[Option<String>], problems: &mut Problems) {
 fn unusable(name: &str, before: &[Option<String>], all: &[Option<String>]) -> Option<Reason> {
     let is_feed = |wanted: &str| all.iter().flatten().any(|other| other == wanted);
     let client = name.split_once('/').map(|(client, _)| client);
-    let first = before
-        .iter()
-        .position(|other| other.as_deref() == Some(name));
+    let first = before.iter().position(|other| other.as_deref() == Some(name));
     if !is_feed_name(name) {
-        Some(Reason::BadFeedName {
-            name: name.to_owned(),
-        })
+        Some(Reason::BadFeedName { name: name.to_owned() })
     } else if let Some(first) = first {
-        Some(Reason::FeedNameTaken {
-            name: name.to_owned(),
-            first,
-        })
+        Some(Reason::FeedNameTaken { name: name.to_owned(), first })
     } else {
         let client = client?.to_owned();
         if TABLE_FOLDERS.contains(&client.as_str()) {
-            Some(Reason::ClientNameTaken {
-                client,
-                other: "a folder of tables",
-            })
+            Some(Reason::ClientNameTaken { client, other: "a folder of tables" })
         } else if is_feed(&client) {
-            Some(Reason::ClientNameTaken {
-                client,
-                other: "a feed",
-            })
+            Some(Reason::ClientNameTaken { client, other: "a feed" })
         } else {
             None
         }
@@ -57,9 +44,7 @@ fn unusable(name: &str, before: &[Option<String>], all: &[Option<String>]) -> Op
 fn is_feed_name(name: &str) -> bool {
     let is_segment = |segment: &str| {
         !segment.is_empty()
-            && segment
-                .chars()
-                .all(|letter| matches!(letter, 'a'..='z' | '0'..='9' | '_' | '-'))
+            && segment.chars().all(|letter| matches!(letter, 'a'..='z' | '0'..='9' | '_' | '-'))
     };
     name.split('/').count() <= 2 && name.split('/').all(is_segment)
 }

@@ -46,18 +46,12 @@ impl Layers<'_> {
         let mut ours: Vec<(&str, &str, &str)> = environment
             .iter()
             .filter_map(|(variable, raw)| {
-                Some((
-                    variable.as_str(),
-                    variable.strip_prefix(PREFIX)?,
-                    raw.as_str(),
-                ))
+                Some((variable.as_str(), variable.strip_prefix(PREFIX)?, raw.as_str()))
             })
             .collect();
         ours.sort_unstable();
         for (variable, key, raw) in ours {
-            let origin = Origin::Environment {
-                variable: variable.to_owned(),
-            };
+            let origin = Origin::Environment { variable: variable.to_owned() };
             if let Some((scope, names)) = self.resolve_variable(key, &origin) {
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
                 self.set(scope, &names, raw, &origin);
@@ -72,9 +66,7 @@ impl Layers<'_> {
                 Some((left, raw)) => (left.trim(), Some(raw)),
                 None => (argument.trim(), None),
             };
-            let origin = Origin::Set {
-                key: left.to_owned(),
-            };
+            let origin = Origin::Set { key: left.to_owned() };
             let Some(raw) = raw else {
                 self.problems.add_from(left, origin, Reason::NoEqualsSign);
                 continue;
@@ -95,12 +87,7 @@ impl Layers<'_> {
         let names = self.problems.feed_names();
         match names.iter().position(|name| name.as_deref() == Some(feed)) {
             Some(index) => {
-                self.set(
-                    Scope::Feed(index),
-                    &key.split('.').collect::<Vec<_>>(),
-                    raw,
-                    origin,
-                );
+                self.set(Scope::Feed(index), &key.split('.').collect::<Vec<_>>(), raw, origin);
             }
             None => self.unknown_feed(feed, names_as(names, str::to_owned), origin),
         }
@@ -143,10 +130,7 @@ impl Layers<'_> {
                 None
             }
             several => {
-                let feeds = several
-                    .iter()
-                    .map(|(_, name, _)| (*name).to_owned())
-                    .collect();
+                let feeds = several.iter().map(|(_, name, _)| (*name).to_owned()).collect();
                 let reason = Reason::AmbiguousFeed { feeds };
                 self.problems.add_from(of_feed, origin.clone(), reason);
                 None
@@ -156,27 +140,18 @@ impl Layers<'_> {
 
     fn unknown_feed(&mut self, name: &str, known: Vec<String>, origin: &Origin) {
         let suggestion = nearest(name, known.iter().map(String::as_str)).map(ToOwned::to_owned);
-        let reason = Reason::UnknownFeed {
-            name: name.to_owned(),
-            suggestion,
-            known,
-        };
+        let reason = Reason::UnknownFeed { name: name.to_owned(), suggestion, known };
         self.problems.add_from(name, origin.clone(), reason);
     }
 
     fn set(&mut self, scope: Scope, names: &[&str], raw: &str, origin: &Origin) {
         let key = match schema::find(scope.keys(), names) {
             Ok(key) => key,
-            Err(NoSuchKey {
-                section,
-                name,
-                known,
-            }) => {
+            Err(NoSuchKey { section, name, known }) => {
                 let section = schema::join(&scope.path(), &section);
                 let known: Vec<&Key> = known.iter().collect();
                 let unknown = schema::unknown_key(name, schema::header(&section), &known);
-                self.problems
-                    .add_unknown_key(&section, origin.clone(), unknown);
+                self.problems.add_unknown_key(&section, origin.clone(), unknown);
                 return;
             }
         };
@@ -205,9 +180,7 @@ impl Layers<'_> {
             return;
         };
         for name in sections {
-            let inner = section
-                .entry(*name)
-                .or_insert_with(|| Value::Table(Table::new()));
+            let inner = section.entry(*name).or_insert_with(|| Value::Table(Table::new()));
             let Some(table) = inner.as_table_mut() else {
                 return;
             };
@@ -225,9 +198,7 @@ fn feeds_of_variable<'a>(
 ) -> Vec<(usize, &'a str, &'a str)> {
     let matching = names.iter().enumerate().filter_map(|(index, name)| {
         let name = name.as_deref()?;
-        let rest = variable
-            .strip_prefix(&environment_name(name))?
-            .strip_prefix("__")?;
+        let rest = variable.strip_prefix(&environment_name(name))?.strip_prefix("__")?;
         Some((index, name, rest))
     });
     let mut matching: Vec<_> = matching.collect();

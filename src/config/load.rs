@@ -34,10 +34,7 @@ pub struct LoadOptions {
 /// Shows the file only: the other layers may hold secrets.
 impl fmt::Debug for LoadOptions {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("LoadOptions")
-            .field("file", &self.file)
-            .finish_non_exhaustive()
+        formatter.debug_struct("LoadOptions").field("file", &self.file).finish_non_exhaustive()
     }
 }
 
@@ -49,19 +46,11 @@ impl fmt::Debug for LoadOptions {
 pub fn load(options: &LoadOptions) -> Result<Config, ConfigError> {
     let current =
         std::env::current_dir().map_err(|source| ConfigError::CurrentDirectory { source })?;
-    let named = options
-        .file
-        .clone()
-        .unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
+    let named = options.file.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
     let file = location::tidy(&current.join(&named));
     let text = fs::read_to_string(&file).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => ConfigError::NotFound {
-            looked_for: file.clone(),
-        },
-        _ => ConfigError::Unreadable {
-            file: file.clone(),
-            source,
-        },
+        io::ErrorKind::NotFound => ConfigError::NotFound { looked_for: file.clone() },
+        _ => ConfigError::Unreadable { file: file.clone(), source },
     })?;
     let base = file.parent().unwrap_or(&file).to_owned();
     from_text(&text, &named, &Roots { base, current }, options)
@@ -76,18 +65,13 @@ pub(crate) fn from_text(
 ) -> Result<Config, ConfigError> {
     for folder in [&roots.base, &roots.current] {
         if folder.to_str().is_none() {
-            return Err(ConfigError::NotUnicode {
-                folder: folder.clone(),
-            });
+            return Err(ConfigError::NotUnicode { folder: folder.clone() });
         }
     }
     let (mut table, origins) = written::read(named, text)?;
     let mut problems = Problems::new(origins, feed_names(&table));
     written::check(&mut table, "", schema::ROOT, &mut problems);
-    let mut layers = Layers {
-        table: &mut table,
-        problems: &mut problems,
-    };
+    let mut layers = Layers { table: &mut table, problems: &mut problems };
     layers.environment(&options.environment);
     layers.set_arguments(&options.set);
     if let Some(lake) = &options.lake {
@@ -114,17 +98,9 @@ fn deserialized(table: Table, problems: &mut Problems) -> Option<File> {
 }
 
 fn feed_names(table: &Table) -> Vec<Option<String>> {
-    let feeds = table
-        .get("feed")
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-        .unwrap_or_default();
+    let feeds = table.get("feed").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     feeds
         .iter()
-        .map(|feed| {
-            feed.get("name")
-                .and_then(Value::as_str)
-                .map(ToOwned::to_owned)
-        })
+        .map(|feed| feed.get("name").and_then(Value::as_str).map(ToOwned::to_owned))
         .collect()
 }

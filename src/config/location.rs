@@ -41,9 +41,7 @@ pub(crate) fn absolute(written: &str, root: &Path) -> Result<String, Reason> {
 pub(crate) fn absolute_template(written: &str, root: &Path) -> Result<String, Reason> {
     match store_url(written)? {
         Some(url) => Ok(url),
-        None => Ok(text(&tidy(
-            &Path::new(&glob_escaped(&text(root))).join(written),
-        ))),
+        None => Ok(text(&tidy(&Path::new(&glob_escaped(&text(root))).join(written)))),
     }
 }
 
@@ -53,17 +51,13 @@ fn store_url(written: &str) -> Result<Option<String>, Reason> {
         return Ok(None);
     };
     if scheme != "s3" {
-        return Err(Reason::UnknownScheme {
-            scheme: scheme.to_owned(),
-        });
+        return Err(Reason::UnknownScheme { scheme: scheme.to_owned() });
     }
     let has_bucket = Url::parse(written).is_ok_and(|url| url.has_host());
     if has_bucket {
         Ok(Some(written.trim_end_matches('/').to_owned()))
     } else {
-        Err(Reason::NoBucket {
-            url: redacted(written),
-        })
+        Err(Reason::NoBucket { url: redacted(written) })
     }
 }
 
@@ -142,23 +136,14 @@ mod tests {
         assert_eq!(absolute("./lake/", root).unwrap(), "/data/etc/lake");
         assert_eq!(absolute("/lake", root).unwrap(), "/lake");
         assert_eq!(absolute("../lake", root).unwrap(), "/data/etc/../lake");
-        assert_eq!(
-            absolute("s3://bucket/prefix/", root).unwrap(),
-            "s3://bucket/prefix"
-        );
+        assert_eq!(absolute("s3://bucket/prefix/", root).unwrap(), "s3://bucket/prefix");
     }
 
     #[test]
     fn glob_characters_of_the_root_are_meant_literally() {
         let root = Path::new("/data/[old]");
-        assert_eq!(
-            absolute_template("*.csv", root).unwrap(),
-            "/data/[[]old[]]/*.csv"
-        );
-        assert_eq!(
-            absolute_template("/[ab]/*.csv", root).unwrap(),
-            "/[ab]/*.csv"
-        );
+        assert_eq!(absolute_template("*.csv", root).unwrap(), "/data/[[]old[]]/*.csv");
+        assert_eq!(absolute_template("/[ab]/*.csv", root).unwrap(), "/[ab]/*.csv");
     }
 
     #[test]

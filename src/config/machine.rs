@@ -5,16 +5,13 @@ use std::fs;
 const FALLBACK_BYTES: u64 = 4 << 30;
 
 /// Limits of the control group a container runs in, version 2 and version 1.
-const CONTROL_GROUP_LIMITS: [&str; 2] = [
-    "/sys/fs/cgroup/memory.max",
-    "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-];
+const CONTROL_GROUP_LIMITS: [&str; 2] =
+    ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
 
 /// Half of the memory this process may use, in bytes; 4 GiB when that cannot be read.
 pub(crate) fn default_memory_limit_bytes() -> u64 {
-    let Some(total) = fs::read_to_string("/proc/meminfo")
-        .ok()
-        .and_then(|text| mem_total_bytes(&text))
+    let Some(total) =
+        fs::read_to_string("/proc/meminfo").ok().and_then(|text| mem_total_bytes(&text))
     else {
         return FALLBACK_BYTES;
     };
@@ -28,9 +25,7 @@ pub(crate) fn default_memory_limit_bytes() -> u64 {
 
 /// `MemTotal` of `/proc/meminfo`, which counts in units of 1024 bytes under the name `kB`.
 fn mem_total_bytes(meminfo: &str) -> Option<u64> {
-    let line = meminfo
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kibibytes.checked_mul(1024)
 }

@@ -78,10 +78,7 @@ impl LakeConfig {
 
 impl fmt::Debug for LakeConfig {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("LakeConfig")
-            .field("url", &self.redacted_url())
-            .finish()
+        formatter.debug_struct("LakeConfig").field("url", &self.redacted_url()).finish()
     }
 }
 

@@ -18,12 +18,7 @@ pub(crate) struct Problems {
 
 impl Problems {
     pub(crate) fn new(origins: Origins, feed_names: Vec<Option<String>>) -> Self {
-        Self {
-            origins,
-            feed_names,
-            found: Vec::new(),
-            settled: Vec::new(),
-        }
+        Self { origins, feed_names, found: Vec::new(), settled: Vec::new() }
     }
 
     /// The name of each feed, `None` where it was not written as text.
@@ -43,20 +38,12 @@ impl Problems {
     pub(crate) fn add_from(&mut self, path: &str, origin: Origin, reason: Reason) {
         self.settled.push(path.to_owned());
         let example = schema::example(path);
-        self.found.push(Problem {
-            key: self.shown(path),
-            origin,
-            reason,
-            example,
-        });
+        self.found.push(Problem { key: self.shown(path), origin, reason, example });
     }
 
     /// Records a key that does not exist. The key it was probably meant to be is not missing then.
     pub(crate) fn add_unknown_key(&mut self, section: &str, origin: Origin, unknown: Reason) {
-        let Reason::UnknownKey {
-            key, suggestion, ..
-        } = &unknown
-        else {
+        let Reason::UnknownKey { key, suggestion, .. } = &unknown else {
             return;
         };
         if let Some(meant) = suggestion {
@@ -73,11 +60,8 @@ impl Problems {
     /// The error that reports everything found: the file from top to bottom, then the other
     /// layers.
     pub(crate) fn into_error(mut self) -> ConfigError {
-        self.found
-            .sort_by(|left, right| left.origin.cmp(&right.origin));
-        ConfigError::Invalid {
-            problems: self.found,
-        }
+        self.found.sort_by(|left, right| left.origin.cmp(&right.origin));
+        ConfigError::Invalid { problems: self.found }
     }
 
     fn is_settled(&self, path: &str) -> bool {
@@ -103,10 +87,7 @@ impl Problems {
 
 /// The path of the key that was meant by one in `section`, in the same feed.
 fn meant_path(section: &str, meant: &Suggestion) -> String {
-    let section = match (
-        meant.section,
-        section.split_once('.').map_or(section, |(feed, _)| feed),
-    ) {
+    let section = match (meant.section, section.split_once('.').map_or(section, |(feed, _)| feed)) {
         (Some(other), feed) if feed.starts_with("feed[") => other.replacen("feed", feed, 1),
         (Some(other), _) => other.to_owned(),
         (None, _) => section.to_owned(),

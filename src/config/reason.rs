@@ -13,11 +13,7 @@ pub(crate) enum Reason {
         known: Vec<&'static str>,
     },
     #[error("no feed is called `{name}`")]
-    UnknownFeed {
-        name: String,
-        suggestion: Option<String>,
-        known: Vec<String>,
-    },
+    UnknownFeed { name: String, suggestion: Option<String>, known: Vec<String> },
     #[error("the feeds {} share this name in the environment", feeds.join(" and "))]
     AmbiguousFeed { feeds: Vec<String> },
     #[error("this is a section, not a key")]
@@ -25,10 +21,7 @@ pub(crate) enum Reason {
     #[error("there is no `=` in it")]
     NoEqualsSign,
     #[error("expected {expected}, found {found}")]
-    WrongType {
-        expected: &'static str,
-        found: String,
-    },
+    WrongType { expected: &'static str, found: String },
     #[error("cannot be read: {}", cause.message())]
     DoesNotFit { cause: Box<toml::de::Error> },
     #[error("missing")]
@@ -38,36 +31,22 @@ pub(crate) enum Reason {
     #[error("{value} is out of range")]
     OutOfRange { value: i64, least: i64, most: i64 },
     #[error("`{value}` is not {}", allowed.join(" or "))]
-    NotOneOf {
-        value: String,
-        allowed: Vec<&'static str>,
-        suggestion: Option<String>,
-    },
+    NotOneOf { value: String, allowed: Vec<&'static str>, suggestion: Option<String> },
     #[error("`{value}` is not a duration: {cause}")]
-    NotADuration {
-        value: String,
-        cause: humantime::DurationError,
-    },
+    NotADuration { value: String, cause: humantime::DurationError },
     #[error("`{value}` is not a positive number of whole microseconds that a timestamp can hold")]
     UnusableDuration { value: String },
     #[error(
         "{} is longer than lookback_days = {lookback_days} x 24 h",
         units::format_micros(*timeout_micros)
     )]
-    TimeoutBeyondLookback {
-        timeout_micros: i64,
-        lookback_days: u32,
-        days_needed: i64,
-    },
+    TimeoutBeyondLookback { timeout_micros: i64, lookback_days: u32, days_needed: i64 },
     #[error("`{value}` is not a size")]
     NotASize { value: String },
     #[error("`{value}` is less than {}", units::format_bytes(*least_bytes))]
     TooSmall { value: String, least_bytes: u64 },
     #[error("`{value}` is not an IANA time zone")]
-    UnknownZone {
-        value: String,
-        suggestion: Option<String>,
-    },
+    UnknownZone { value: String, suggestion: Option<String> },
     #[error("`{value}` is not a timestamp pattern")]
     BadTimestampFormat { value: String },
     #[error("the ending of `{path}` does not tell the format")]
@@ -110,27 +89,18 @@ impl Reason {
     /// What to do about it; `example` shows how the key is written.
     pub(crate) fn next_step(&self, example: &str) -> String {
         match self {
-            Self::UnknownKey {
-                suggestion, known, ..
-            } => match suggestion {
-                Some(Suggestion {
-                    key,
-                    section: Some(section),
-                }) => {
+            Self::UnknownKey { suggestion, known, .. } => match suggestion {
+                Some(Suggestion { key, section: Some(section) }) => {
                     format!("did you mean `{key}` in {}?", schema::header(section))
                 }
                 Some(Suggestion { key, section: None }) => format!("did you mean `{key}`?"),
                 None => format!("the keys there are {}", joined(known)),
             },
-            Self::UnknownFeed {
-                suggestion, known, ..
-            } => did_you_mean(suggestion.as_ref(), || {
-                format!("the feeds are {}", joined(known))
-            }),
+            Self::UnknownFeed { suggestion, known, .. } => {
+                did_you_mean(suggestion.as_ref(), || format!("the feeds are {}", joined(known)))
+            }
             Self::NotOneOf { suggestion, .. } | Self::UnknownZone { suggestion, .. } => {
-                did_you_mean(suggestion.as_ref(), || {
-                    format!("write for example `{example}`")
-                })
+                did_you_mean(suggestion.as_ref(), || format!("write for example `{example}`"))
             }
             Self::AmbiguousFeed { .. } => "use --set NAME:KEY=VALUE or rename one".to_owned(),
             Self::IsSection { keys } => format!("name one of its keys: {}", joined(keys)),
@@ -178,9 +148,7 @@ impl Reason {
 }
 
 fn did_you_mean(suggestion: Option<&String>, otherwise: impl FnOnce() -> String) -> String {
-    suggestion.map_or_else(otherwise, |suggestion| {
-        format!("did you mean `{suggestion}`?")
-    })
+    suggestion.map_or_else(otherwise, |suggestion| format!("did you mean `{suggestion}`?"))
 }
 
 fn longer_lookback(days_needed: i64) -> String {
@@ -192,11 +160,7 @@ fn longer_lookback(days_needed: i64) -> String {
 }
 
 fn joined<T: AsRef<str>>(names: &[T]) -> String {
-    names
-        .iter()
-        .map(AsRef::as_ref)
-        .collect::<Vec<&str>>()
-        .join(", ")
+    names.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(", ")
 }
 
 /// The known name nearest to a mistyped one, if one is near. The case of letters does not count.
@@ -224,13 +188,7 @@ mod tests {
 
     #[test]
     fn the_nearest_name_is_suggested_only_when_it_is_near() {
-        let known = [
-            "user_action",
-            "opens_on",
-            "closes_on",
-            "timeout",
-            "max_duration",
-        ];
+        let known = ["user_action", "opens_on", "closes_on", "timeout", "max_duration"];
         assert_eq!(nearest("Max_Duraton", known), Some("max_duration"));
         assert_eq!(nearest("opens", known), Some("opens_on"));
         assert_eq!(nearest("ulr", ["url"]), Some("url"));

@@ -75,32 +75,16 @@ impl EventMapping {
             "event",
             [
                 ("user_id", self.user_id.clone(), configured.user_id.clone()),
-                (
-                    "product_code",
-                    self.product_code.clone(),
-                    configured.product_code.clone(),
-                ),
-                (
-                    "event_id",
-                    self.event_id.clone(),
-                    configured.event_id.clone(),
-                ),
-                (
-                    "timestamp",
-                    self.timestamp.clone(),
-                    configured.timestamp.clone(),
-                ),
+                ("product_code", self.product_code.clone(), configured.product_code.clone()),
+                ("event_id", self.event_id.clone(), configured.event_id.clone()),
+                ("timestamp", self.timestamp.clone(), configured.timestamp.clone()),
                 (
                     "timestamp_format",
                     or_none(self.timestamp_format.clone()),
                     or_none(configured.timestamp_format.clone()),
                 ),
                 ("zone", self.zone.clone(), configured.zone.clone()),
-                (
-                    "attributes",
-                    list(&self.attributes),
-                    list(&configured.attributes),
-                ),
+                ("attributes", list(&self.attributes), list(&configured.attributes)),
             ],
         )
     }
@@ -114,21 +98,9 @@ impl SessionRules {
         differences(
             "session",
             [
-                (
-                    "user_action",
-                    self.user_action.clone(),
-                    configured.user_action.clone(),
-                ),
-                (
-                    "opens_on",
-                    self.opens_on.clone(),
-                    configured.opens_on.clone(),
-                ),
-                (
-                    "closes_on",
-                    self.closes_on.clone(),
-                    configured.closes_on.clone(),
-                ),
+                ("user_action", self.user_action.clone(), configured.user_action.clone()),
+                ("opens_on", self.opens_on.clone(), configured.opens_on.clone()),
+                ("closes_on", self.closes_on.clone(), configured.closes_on.clone()),
                 (
                     "timeout",
                     duration(Some(self.timeout_micros)),
@@ -217,11 +189,7 @@ mod tests {
     }
 
     fn triple(difference: &Difference) -> (&str, &str, &str) {
-        (
-            &difference.key,
-            &difference.recorded,
-            &difference.configured,
-        )
+        (&difference.key, &difference.recorded, &difference.configured)
     }
 
     #[test]
@@ -241,49 +209,25 @@ mod tests {
         let found: Vec<_> = found.iter().map(triple).collect();
         assert_eq!(
             found,
-            [
-                ("session.timeout", "5m", "10m"),
-                ("session.max_duration", "(none)", "1h 30m")
-            ]
+            [("session.timeout", "5m", "10m"), ("session.max_duration", "(none)", "1h 30m")]
         );
     }
 
     #[test]
     fn mapping_differences_show_attributes_as_written() {
-        let price = Attribute {
-            expression: "cast(price as double)".to_owned(),
-            name: "price".to_owned(),
-        };
-        let page = Attribute {
-            expression: "page".to_owned(),
-            name: "page".to_owned(),
-        };
-        let configured = EventMapping {
-            attributes: vec![page, price],
-            ..mapping()
-        };
+        let price =
+            Attribute { expression: "cast(price as double)".to_owned(), name: "price".to_owned() };
+        let page = Attribute { expression: "page".to_owned(), name: "page".to_owned() };
+        let configured = EventMapping { attributes: vec![page, price], ..mapping() };
         let found = mapping().differences(&configured);
         let found: Vec<_> = found.iter().map(triple).collect();
-        assert_eq!(
-            found,
-            [(
-                "event.attributes",
-                "[]",
-                "[page, cast(price as double) as price]"
-            )]
-        );
+        assert_eq!(found, [("event.attributes", "[]", "[page, cast(price as double) as price]")]);
     }
 
     #[test]
     fn window_differences_name_the_key() {
-        let recorded = WindowRules {
-            update_depth_days: 5,
-            lookback_days: 1,
-        };
-        let configured = WindowRules {
-            update_depth_days: 7,
-            lookback_days: 1,
-        };
+        let recorded = WindowRules { update_depth_days: 5, lookback_days: 1 };
+        let configured = WindowRules { update_depth_days: 7, lookback_days: 1 };
         let found = recorded.differences(&configured);
         let found: Vec<_> = found.iter().map(triple).collect();
         assert_eq!(found, [("window.update_depth_days", "5", "7")]);

@@ -45,35 +45,19 @@ impl Shape {
 }
 
 const fn text(name: &'static str, value: &'static str) -> Key {
-    Key {
-        name,
-        shape: Shape::Text,
-        value,
-    }
+    Key { name, shape: Shape::Text, value }
 }
 
 const fn integer(name: &'static str, value: &'static str) -> Key {
-    Key {
-        name,
-        shape: Shape::Integer,
-        value,
-    }
+    Key { name, shape: Shape::Integer, value }
 }
 
 const fn text_list(name: &'static str, value: &'static str) -> Key {
-    Key {
-        name,
-        shape: Shape::TextList,
-        value,
-    }
+    Key { name, shape: Shape::TextList, value }
 }
 
 const fn section(name: &'static str, keys: &'static [Key]) -> Key {
-    Key {
-        name,
-        shape: Shape::Section(keys),
-        value: "",
-    }
+    Key { name, shape: Shape::Section(keys), value: "" }
 }
 
 /// The keys at the top of the file.
@@ -81,11 +65,7 @@ pub(crate) static ROOT: &[Key] = &[
     section("lake", LAKE),
     section("engine", ENGINE),
     section("retention", RETENTION),
-    Key {
-        name: "feed",
-        shape: Shape::Sections(FEED),
-        value: "",
-    },
+    Key { name: "feed", shape: Shape::Sections(FEED), value: "" },
 ];
 
 const LAKE: &[Key] = &[text("url", "\"./lake\"")];
@@ -117,10 +97,7 @@ const EVENT: &[Key] = &[
     text("timestamp", "\"timestamp\""),
     text("timestamp_format", "\"%d/%m/%Y %H:%M:%S\""),
     text("zone", "\"UTC\""),
-    text_list(
-        "attributes",
-        "[\"country\", \"cast(price as double) as price\"]",
-    ),
+    text_list("attributes", "[\"country\", \"cast(price as double) as price\"]"),
 ];
 
 const SESSION: &[Key] = &[
@@ -131,10 +108,7 @@ const SESSION: &[Key] = &[
     text("max_duration", "\"2h\""),
 ];
 
-const WINDOW: &[Key] = &[
-    integer("update_depth_days", "5"),
-    integer("lookback_days", "1"),
-];
+const WINDOW: &[Key] = &[integer("update_depth_days", "5"), integer("lookback_days", "1")];
 
 /// Every section but the top, by its path.
 pub(crate) const SECTIONS: [(&str, &[Key]); 7] = [
@@ -162,17 +136,9 @@ pub(crate) fn find<'n>(
     names: &[&'n str],
 ) -> Result<&'static Key, NoSuchKey<'n>> {
     let (Some((&name, rest)), mut section) = (names.split_first(), String::new()) else {
-        return Err(NoSuchKey {
-            section: String::new(),
-            name: "",
-            known: keys,
-        });
+        return Err(NoSuchKey { section: String::new(), name: "", known: keys });
     };
-    let missing = |section, name, known| NoSuchKey {
-        section,
-        name,
-        known,
-    };
+    let missing = |section, name, known| NoSuchKey { section, name, known };
     let mut key = named(keys, name).ok_or_else(|| missing(String::new(), name, keys))?;
     for &name in rest {
         section = join(&section, key.name);
@@ -197,21 +163,11 @@ pub(crate) fn named(keys: &'static [Key], name: &str) -> Option<&'static Key> {
 
 /// How the key at a path such as `feed[0].session.timeout` is written; empty when there is none.
 pub(crate) fn example(path: &str) -> String {
-    let names: Vec<&str> = path
-        .split('.')
-        .map(|step| step.split('[').next().unwrap_or(step))
-        .collect();
+    let names: Vec<&str> =
+        path.split('.').map(|step| step.split('[').next().unwrap_or(step)).collect();
     match find(ROOT, &names) {
-        Ok(Key {
-            name,
-            shape: Shape::Section(_),
-            ..
-        }) => format!("[{name}]"),
-        Ok(Key {
-            name,
-            shape: Shape::Sections(_),
-            ..
-        }) => format!("[[{name}]]"),
+        Ok(Key { name, shape: Shape::Section(_), .. }) => format!("[{name}]"),
+        Ok(Key { name, shape: Shape::Sections(_), .. }) => format!("[[{name}]]"),
         Ok(Key { name, value, .. }) => format!("{name} = {value}"),
         Err(_) => String::new(),
     }
@@ -224,29 +180,16 @@ pub(crate) fn unknown_key(name: &str, section: String, known: &[&'static Key]) -
     let names: Vec<&'static str> = known.iter().map(|key| key.name).collect();
     let suggestion = elsewhere(name).or_else(|| {
         let key = nearest(name, names.iter().copied())?;
-        Some(Suggestion {
-            key: key.to_owned(),
-            section: None,
-        })
+        Some(Suggestion { key: key.to_owned(), section: None })
     });
-    Reason::UnknownKey {
-        key: name.to_owned(),
-        section,
-        suggestion,
-        known: names,
-    }
+    Reason::UnknownKey { key: name.to_owned(), section, suggestion, known: names }
 }
 
 /// The section in which a key of this exact name does exist: in TOML a key written below the wrong
 /// header is an easy slip.
 fn elsewhere(name: &str) -> Option<Suggestion> {
-    let (section, _) = SECTIONS
-        .into_iter()
-        .find(|(_, keys)| named(keys, name).is_some())?;
-    Some(Suggestion {
-        key: name.to_owned(),
-        section: Some(section),
-    })
+    let (section, _) = SECTIONS.into_iter().find(|(_, keys)| named(keys, name).is_some())?;
+    Some(Suggestion { key: name.to_owned(), section: Some(section) })
 }
 
 /// The header a section path such as `feed[0].session` has in the file.
@@ -267,16 +210,9 @@ mod tests {
 
     /// The names the structs accept, from the message that refuses one they do not.
     fn accepted(document: &str) -> Vec<String> {
-        let message = toml::from_str::<File>(document)
-            .unwrap_err()
-            .message()
-            .to_owned();
+        let message = toml::from_str::<File>(document).unwrap_err().message().to_owned();
         let (_, list) = message.split_once("expected ").unwrap();
-        list.split('`')
-            .skip(1)
-            .step_by(2)
-            .map(ToOwned::to_owned)
-            .collect()
+        list.split('`').skip(1).step_by(2).map(ToOwned::to_owned).collect()
     }
 
     #[test]

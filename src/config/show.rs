@@ -11,9 +11,7 @@ use super::{Config, EventMapping, FeedConfig, SessionRules, WindowRules, locatio
 /// Keys that have no value (`columns`, `spill_dir`, `threads`, `timestamp_format`) are left out.
 pub fn show(config: &Config) -> String {
     let file = File {
-        lake: LakeFile {
-            url: Some(config.lake.redacted_url()),
-        },
+        lake: LakeFile { url: Some(config.lake.redacted_url()) },
         engine: EngineFile {
             memory_limit: Some(units::format_bytes(config.engine.memory_limit_bytes)),
             spill_dir: config
@@ -21,14 +19,9 @@ pub fn show(config: &Config) -> String {
                 .spill_dir
                 .as_ref()
                 .map(|folder| location::redacted(&folder.to_string_lossy())),
-            threads: config
-                .engine
-                .threads
-                .and_then(|threads| i64::try_from(threads).ok()),
+            threads: config.engine.threads.and_then(|threads| i64::try_from(threads).ok()),
         },
-        retention: RetentionFile {
-            raw_days: Some(config.retention.raw_days.into()),
-        },
+        retention: RetentionFile { raw_days: Some(config.retention.raw_days.into()) },
         feed: config.feeds.iter().map(feed).collect(),
     };
     toml::to_string_pretty(&file)
@@ -67,9 +60,7 @@ fn session(session: &SessionRules) -> SessionFile {
         closes_on: Some(session.closes_on.clone()),
         timeout: Some(units::format_micros(session.timeout_micros)),
         max_duration: Some(
-            session
-                .max_duration_micros
-                .map_or_else(String::new, units::format_micros),
+            session.max_duration_micros.map_or_else(String::new, units::format_micros),
         ),
     }
 }

@@ -23,10 +23,7 @@ timestamp = "timestamp"
 "#;
 
 fn roots() -> Roots {
-    Roots {
-        base: PathBuf::from("/etc/lakes"),
-        current: PathBuf::from("/home/ada"),
-    }
+    Roots { base: PathBuf::from("/etc/lakes"), current: PathBuf::from("/home/ada") }
 }
 
 fn read_with(text: &str, options: &LoadOptions) -> Result<Config, ConfigError> {
@@ -39,9 +36,7 @@ fn read(text: &str) -> Config {
 
 /// The whole message of a refused configuration.
 fn refusal(text: &str) -> String {
-    read_with(text, &LoadOptions::default())
-        .unwrap_err()
-        .to_string()
+    read_with(text, &LoadOptions::default()).unwrap_err().to_string()
 }
 
 /// [`SHORTEST`] and what follows its last line.
@@ -63,10 +58,7 @@ fn two_feeds() -> String {
 
 fn set(arguments: &[&str]) -> LoadOptions {
     LoadOptions {
-        set: arguments
-            .iter()
-            .map(|&argument| argument.to_owned())
-            .collect(),
+        set: arguments.iter().map(|&argument| argument.to_owned()).collect(),
         ..LoadOptions::default()
     }
 }

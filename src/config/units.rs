@@ -26,17 +26,13 @@ const SIZE_UNITS: [(&str, u64); 6] = [
 
 /// Reads a positive duration into whole microseconds.
 pub(crate) fn parse_micros(value: &str) -> Result<i64, Reason> {
-    let duration = humantime::parse_duration(value).map_err(|cause| Reason::NotADuration {
-        value: value.to_owned(),
-        cause,
-    })?;
+    let duration = humantime::parse_duration(value)
+        .map_err(|cause| Reason::NotADuration { value: value.to_owned(), cause })?;
     let is_whole = duration.subsec_nanos() % 1_000 == 0;
     i64::try_from(duration.as_micros())
         .ok()
         .filter(|micros| *micros > 0 && is_whole)
-        .ok_or_else(|| Reason::UnusableDuration {
-            value: value.to_owned(),
-        })
+        .ok_or_else(|| Reason::UnusableDuration { value: value.to_owned() })
 }
 
 /// Writes microseconds as [`parse_micros`] reads them, such as `1h 30m`; zero is `0s`.
@@ -49,20 +45,14 @@ pub(crate) fn format_micros(micros: i64) -> String {
             rest %= size;
         }
     }
-    if parts.is_empty() {
-        "0s".to_owned()
-    } else {
-        parts.join(" ")
-    }
+    if parts.is_empty() { "0s".to_owned() } else { parts.join(" ") }
 }
 
 /// Reads a size such as `512MB` (10^6 bytes) or `512MiB` (2^20 bytes) into bytes.
 pub(crate) fn parse_bytes(value: &str) -> Result<u64, Reason> {
     match value.parse::<ByteSize>() {
         Ok(size) => Ok(size.as_u64()),
-        Err(_) => Err(Reason::NotASize {
-            value: value.to_owned(),
-        }),
+        Err(_) => Err(Reason::NotASize { value: value.to_owned() }),
     }
 }
 
@@ -71,10 +61,7 @@ pub(crate) fn format_bytes(bytes: u64) -> String {
     SIZE_UNITS
         .into_iter()
         .find(|(_, size)| bytes > 0 && bytes.is_multiple_of(*size))
-        .map_or_else(
-            || format!("{bytes}B"),
-            |(unit, size)| format!("{}{unit}", bytes / size),
-        )
+        .map_or_else(|| format!("{bytes}B"), |(unit, size)| format!("{}{unit}", bytes / size))
 }
 
 #[cfg(test)]
@@ -91,16 +78,10 @@ mod tests {
     #[test]
     fn a_duration_must_be_positive_and_of_whole_microseconds() {
         for value in ["0s", "500ns", "1500ns", "300000y"] {
-            assert!(
-                matches!(parse_micros(value), Err(Reason::UnusableDuration { .. })),
-                "{value}"
-            );
+            assert!(matches!(parse_micros(value), Err(Reason::UnusableDuration { .. })), "{value}");
         }
         for value in ["", "5", "5x", "-5m", "five minutes"] {
-            assert!(
-                matches!(parse_micros(value), Err(Reason::NotADuration { .. })),
-                "{value}"
-            );
+            assert!(matches!(parse_micros(value), Err(Reason::NotADuration { .. })), "{value}");
         }
     }
 

@@ -20,13 +20,7 @@ const LEAST_MEMORY_BYTES: u64 = 1 << 20;
 
 /// The configuration, or `None` with the reasons among the problems.
 pub(crate) fn config(file: File, roots: &Roots, problems: &mut Problems) -> Option<Config> {
-    let url = located(
-        problems,
-        roots,
-        "lake.url",
-        file.lake.url.as_deref(),
-        DEFAULT_LAKE,
-    );
+    let url = located(problems, roots, "lake.url", file.lake.url.as_deref(), DEFAULT_LAKE);
     let engine = engine(file.engine, roots, problems);
     let raw_days = whole_number(
         problems,
@@ -40,9 +34,7 @@ pub(crate) fn config(file: File, roots: &Roots, problems: &mut Problems) -> Opti
         base_dir: roots.base.clone(),
         lake: LakeConfig { url: url? },
         engine: engine?,
-        retention: RetentionConfig {
-            raw_days: raw_days?,
-        },
+        retention: RetentionConfig { raw_days: raw_days? },
         feeds: feeds?,
     })
 }
@@ -70,10 +62,7 @@ fn memory_limit_bytes(problems: &mut Problems, written: Option<String>) -> Optio
     };
     let bytes = units::parse_bytes(&value).and_then(|bytes| {
         if bytes < LEAST_MEMORY_BYTES {
-            Err(Reason::TooSmall {
-                value,
-                least_bytes: LEAST_MEMORY_BYTES,
-            })
+            Err(Reason::TooSmall { value, least_bytes: LEAST_MEMORY_BYTES })
         } else {
             Ok(bytes)
         }
@@ -130,9 +119,7 @@ pub(crate) fn required(
 
 /// Text of a key that may stay unset, which `""` says too.
 pub(crate) fn optional(written: Option<String>) -> Option<String> {
-    written
-        .map(|text| text.trim().to_owned())
-        .filter(|text| !text.is_empty())
+    written.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
 /// A whole number within bounds, or the default when not written.
@@ -146,13 +133,13 @@ pub(crate) fn whole_number(
     let Some(value) = written else {
         return Some(default);
     };
-    let number = u32::try_from(value)
-        .ok()
-        .filter(|number| bounds.contains(number))
-        .ok_or_else(|| Reason::OutOfRange {
-            value,
-            least: i64::from(*bounds.start()),
-            most: i64::from(*bounds.end()),
+    let number =
+        u32::try_from(value).ok().filter(|number| bounds.contains(number)).ok_or_else(|| {
+            Reason::OutOfRange {
+                value,
+                least: i64::from(*bounds.start()),
+                most: i64::from(*bounds.end()),
+            }
         });
     accepted(problems, path, number)
 }

@@ -29,28 +29,19 @@ struct Written {
 impl Origins {
     /// Where the value at `path` was written; for one that was not, its section.
     pub(crate) fn of_value(&self, path: &str) -> Origin {
-        self.nearest(path)
-            .map_or_else(|| self.file_itself(), |written| written.value.clone())
+        self.nearest(path).map_or_else(|| self.file_itself(), |written| written.value.clone())
     }
 
     /// Where the key at `path` was written; for one that was not, its section.
     pub(crate) fn of_key(&self, path: &str) -> Origin {
-        self.nearest(path)
-            .map_or_else(|| self.file_itself(), |written| written.key.clone())
+        self.nearest(path).map_or_else(|| self.file_itself(), |written| written.key.clone())
     }
 
     /// A later layer wrote the value at `path`: whatever stood there is gone.
     pub(crate) fn overwrite(&mut self, path: &str, origin: Origin) {
         let inside = [format!("{path}."), format!("{path}[")];
-        self.written
-            .retain(|other, _| !inside.iter().any(|prefix| other.starts_with(prefix)));
-        self.written.insert(
-            path.to_owned(),
-            Written {
-                key: origin.clone(),
-                value: origin,
-            },
-        );
+        self.written.retain(|other, _| !inside.iter().any(|prefix| other.starts_with(prefix)));
+        self.written.insert(path.to_owned(), Written { key: origin.clone(), value: origin });
     }
 
     fn nearest(&self, path: &str) -> Option<&Written> {
@@ -64,10 +55,7 @@ impl Origins {
     }
 
     fn file_itself(&self) -> Origin {
-        Origin::File {
-            file: self.file.clone(),
-            position: None,
-        }
+        Origin::File { file: self.file.clone(), position: None }
     }
 
     fn note_table(&mut self, text: &str, section: &str, table: &DeTable<'_>) {
@@ -97,10 +85,7 @@ impl Origins {
             file: self.file.clone(),
             position: Some(Position::at(text, span.start)),
         };
-        let written = Written {
-            key: at(key),
-            value: at(value),
-        };
+        let written = Written { key: at(key), value: at(value) };
         self.written.insert(path.to_owned(), written);
     }
 }
@@ -115,10 +100,7 @@ pub(crate) fn read(file: &Path, text: &str) -> Result<(Table, Origins), ConfigEr
         cause: Box::new(cause),
     };
     let spanned = DeTable::parse(text).map_err(syntax)?;
-    let mut origins = Origins {
-        file: file.to_owned(),
-        written: BTreeMap::new(),
-    };
+    let mut origins = Origins { file: file.to_owned(), written: BTreeMap::new() };
     origins.note_table(text, "", spanned.get_ref());
     let table = text.parse::<Table>().map_err(syntax)?;
     Ok((table, origins))
@@ -189,9 +171,7 @@ fn check_items(items: &mut [Value], path: &str, shape: &Shape, problems: &mut Pr
 /// Reads what the environment or `--set` gives for a key: text as it stands, anything else as TOML.
 pub(crate) fn value_of(raw: &str, shape: &Shape) -> Result<Value, Reason> {
     if let Shape::Section(keys) | Shape::Sections(keys) = shape {
-        return Err(Reason::IsSection {
-            keys: keys.iter().map(|key| key.name).collect(),
-        });
+        return Err(Reason::IsSection { keys: keys.iter().map(|key| key.name).collect() });
     }
     let as_text = || Value::String(raw.to_owned());
     let value = match shape {
@@ -203,11 +183,7 @@ pub(crate) fn value_of(raw: &str, shape: &Shape) -> Result<Value, Reason> {
         (Shape::Text, Value::String(_)) | (Shape::Integer, Value::Integer(_)) => true,
         _ => false,
     };
-    if fits {
-        Ok(value)
-    } else {
-        Err(wrong_type(shape, &value))
-    }
+    if fits { Ok(value) } else { Err(wrong_type(shape, &value)) }
 }
 
 fn wrong_type(shape: &Shape, value: &Value) -> Reason {
@@ -223,8 +199,5 @@ fn wrong_type(shape: &Shape, value: &Value) -> Reason {
         Value::Array(_) => "a list".to_owned(),
         Value::Table(_) => "a section".to_owned(),
     };
-    Reason::WrongType {
-        expected: shape.expected(),
-        found,
-    }
+    Reason::WrongType { expected: shape.expected(), found }
 }

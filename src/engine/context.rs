@@ -32,10 +32,7 @@ pub enum EngineError {
 
 impl EngineError {
     pub(crate) fn query(query: &'static str) -> impl FnOnce(DataFusionError) -> Self {
-        move |source| Self::Query {
-            query,
-            source: Box::new(source),
-        }
+        move |source| Self::Query { query, source: Box::new(source) }
     }
 }
 
@@ -60,10 +57,7 @@ impl Engine {
             .build_arc()
             .map_err(|source| EngineError::Setup(Box::new(source)))?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Ok(Self {
-            runtime,
-            threads: config.threads.unwrap_or(cores),
-        })
+        Ok(Self { runtime, threads: config.threads.unwrap_or(cores) })
     }
 
     /// A context in which timestamps without a zone are in `zone` and names stand as written

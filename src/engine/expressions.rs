@@ -114,10 +114,7 @@ pub fn parse(
         columns: schema.field_names().join(", "),
         source: Box::new(source),
     };
-    let expr = context
-        .state()
-        .create_logical_expr(origin.sql, schema)
-        .map_err(invalid)?;
+    let expr = context.state().create_logical_expr(origin.sql, schema).map_err(invalid)?;
     reject_unstable(origin, &expr)?;
     expr.get_type(schema).map_err(invalid)?;
     Ok(expr)
@@ -127,11 +124,7 @@ fn reject_unstable(origin: Origin<'_>, expr: &Expr) -> Result<(), ExpressionErro
     let mut found = None;
     let walk = expr.apply(|part| {
         found = forbidden(origin, part);
-        Ok(if found.is_some() {
-            TreeNodeRecursion::Stop
-        } else {
-            TreeNodeRecursion::Continue
-        })
+        Ok(if found.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     });
     debug_assert!(walk.is_ok(), "the closure never fails");
     found.map_or(Ok(()), Err)
@@ -178,15 +171,9 @@ impl Expression {
         };
         let df_schema = DFSchema::try_from(Schema::clone(schema)).map_err(invalid)?;
         let expr = parse(context, origin, &df_schema)?;
-        let physical = context
-            .create_physical_expr(expr, &df_schema)
-            .map_err(invalid)?;
+        let physical = context.create_physical_expr(expr, &df_schema).map_err(invalid)?;
         let data_type = physical.data_type(schema).map_err(invalid)?;
-        Ok(Self {
-            physical,
-            data_type,
-            key: origin.key.to_owned(),
-        })
+        Ok(Self { physical, data_type, key: origin.key.to_owned() })
     }
 
     /// Its type.
@@ -231,10 +218,7 @@ impl Expression {
             Ok(values) => pieces.push(values),
             Err(error) if rows == 1 => {
                 pieces.push(new_null_array(target, 1));
-                failed.push(FailedRow {
-                    row: offset,
-                    detail: format!("{}: {error}", self.key),
-                });
+                failed.push(FailedRow { row: offset, detail: format!("{}: {error}", self.key) });
             }
             Err(_) => {
                 let half = rows / 2;
@@ -250,23 +234,12 @@ impl Expression {
         batch: &RecordBatch,
         target: &DataType,
     ) -> Result<ArrayRef, DataFusionError> {
-        let values = self
-            .physical
-            .evaluate(batch)?
-            .into_array(batch.num_rows())?;
-        if values.data_type() == target {
-            Ok(values)
-        } else {
-            Ok(cast(&values, target)?)
-        }
+        let values = self.physical.evaluate(batch)?.into_array(batch.num_rows())?;
+        if values.data_type() == target { Ok(values) } else { Ok(cast(&values, target)?) }
     }
 }
 
 fn column_names(schema: &Schema) -> String {
-    let names: Vec<&str> = schema
-        .fields()
-        .iter()
-        .map(|field| field.name().as_str())
-        .collect();
+    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
     names.join(", ")
 }

@@ -28,18 +28,13 @@ pub fn session_id_udf() -> ScalarUDF {
 /// `attributes_key(struct)`: bytes whose order is the order of duplicates (field by field, nulls
 /// last) and whose equality is the equality of all fields.
 pub fn attributes_key_udf() -> ScalarUDF {
-    ScalarUDF::from(AttributesKey {
-        signature: Signature::any(1, Volatility::Immutable),
-    })
+    ScalarUDF::from(AttributesKey { signature: Signature::any(1, Volatility::Immutable) })
 }
 
 /// The keys of a whole column; null for a null struct, which comes from the empty side of an
 /// outer join.
 pub fn attributes_key(attributes: &StructArray) -> Result<BinaryArray> {
-    let nulls_last = SortOptions {
-        descending: false,
-        nulls_first: false,
-    };
+    let nulls_last = SortOptions { descending: false, nulls_first: false };
     let fields = attributes
         .columns()
         .iter()
@@ -137,10 +132,7 @@ impl ScalarUDFImpl for AttributesKey {
             return exec_err!("attributes_key takes one struct");
         };
         let Some(attributes) = attributes.as_struct_opt() else {
-            return exec_err!(
-                "attributes_key takes a struct, found {}",
-                attributes.data_type()
-            );
+            return exec_err!("attributes_key takes a struct, found {}", attributes.data_type());
         };
         Ok(ColumnarValue::Array(Arc::new(attributes_key(attributes)?)))
     }

@@ -25,36 +25,12 @@ macro_rules! query {
     };
 }
 
-query!(
-    DELIVERED,
-    "sessions/delivered.sql",
-    "Delivered rows beside what ODS knows of them."
-);
-query!(
-    DELIVERY_COUNTS,
-    "sessions/delivery_counts.sql",
-    "New events and duplicates, counted."
-);
-query!(
-    CHANGED_EVENTS,
-    "sessions/changed_events.sql",
-    "New events and better winners."
-);
-query!(
-    SCOPE,
-    "sessions/scope.sql",
-    "Keys to be recomputed, each with its earliest change."
-);
-query!(
-    SCOPE_DATES,
-    "sessions/scope_dates.sql",
-    "Where the context of the whole scope begins."
-);
-query!(
-    CHANGED_ROWS,
-    "sessions/changed_rows.sql",
-    "Rows of ODS that are new or differ."
-);
+query!(DELIVERED, "sessions/delivered.sql", "Delivered rows beside what ODS knows of them.");
+query!(DELIVERY_COUNTS, "sessions/delivery_counts.sql", "New events and duplicates, counted.");
+query!(CHANGED_EVENTS, "sessions/changed_events.sql", "New events and better winners.");
+query!(SCOPE, "sessions/scope.sql", "Keys to be recomputed, each with its earliest change.");
+query!(SCOPE_DATES, "sessions/scope_dates.sql", "Where the context of the whole scope begins.");
+query!(CHANGED_ROWS, "sessions/changed_rows.sql", "Rows of ODS that are new or differ.");
 
 impl Query {
     /// Plans the query with its parameters.
@@ -63,16 +39,11 @@ impl Query {
         context: &SessionContext,
         parameters: Vec<(&str, ScalarValue)>,
     ) -> Result<DataFrame, EngineError> {
-        let frame = context
-            .sql(self.text)
-            .await
-            .map_err(EngineError::query(self.name))?;
+        let frame = context.sql(self.text).await.map_err(EngineError::query(self.name))?;
         if parameters.is_empty() {
             return Ok(frame);
         }
-        frame
-            .with_param_values(parameters)
-            .map_err(EngineError::query(self.name))
+        frame.with_param_values(parameters).map_err(EngineError::query(self.name))
     }
 
     /// Runs the query to its end.

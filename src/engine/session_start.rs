@@ -37,9 +37,7 @@ fn timestamp_type() -> DataType {
 ///
 /// Returns the session's start (timestamp), null for an event without a session.
 pub fn session_start_udwf() -> WindowUDF {
-    WindowUDF::from(SessionStart {
-        signature: Signature::user_defined(Volatility::Immutable),
-    })
+    WindowUDF::from(SessionStart { signature: Signature::user_defined(Volatility::Immutable) })
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -145,10 +143,7 @@ impl Rows<'_> {
             for _ in instant.clone() {
                 starts.append_option(open);
             }
-            previous = Some(Previous {
-                timestamp,
-                closed: any(self.closes, &instant),
-            });
+            previous = Some(Previous { timestamp, closed: any(self.closes, &instant) });
             next = instant.end;
         }
         starts.finish()
@@ -156,18 +151,12 @@ impl Rows<'_> {
 
     fn instant_at(&self, first: usize, rows: usize) -> Range<usize> {
         let timestamps = self.timestamps.values();
-        let same = timestamps[first..rows]
-            .iter()
-            .take_while(|t| **t == timestamps[first])
-            .count();
+        let same = timestamps[first..rows].iter().take_while(|t| **t == timestamps[first]).count();
         first..first + same
     }
 
     fn carried_into(&self, instant: &Range<usize>) -> Option<i64> {
-        instant
-            .clone()
-            .find(|row| self.carried.is_valid(*row))
-            .map(|row| self.carried.value(row))
+        instant.clone().find(|row| self.carried.is_valid(*row)).map(|row| self.carried.value(row))
     }
 
     fn breaks(&self, row: usize, previous: &Previous, open: Option<i64>) -> bool {
@@ -182,6 +171,5 @@ impl Rows<'_> {
 }
 
 fn any(flags: &BooleanArray, rows: &Range<usize>) -> bool {
-    rows.clone()
-        .any(|row| flags.is_valid(row) && flags.value(row))
+    rows.clone().any(|row| flags.is_valid(row) && flags.value(row))
 }

@@ -35,11 +35,7 @@ impl Quotas {
         }
         let late = proportion(rows, late, MILLION);
         let duplicate = proportion(rows, duplicate, MILLION);
-        Some(Self {
-            on_time: rows - late - duplicate,
-            late,
-            duplicate,
-        })
+        Some(Self { on_time: rows - late - duplicate, late, duplicate })
     }
 }
 
@@ -174,8 +170,7 @@ impl<'world> Batch<'world> {
     /// Produces a block of an earlier date again, and draws when its rows arrive now.
     fn produce_earlier(&mut self, block: u64, days_before: i64) -> i64 {
         let other = self.random.below_u64(self.world.blocks());
-        self.world
-            .block(self.epoch_day - days_before, other, &mut self.earlier);
+        self.world.block(self.epoch_day - days_before, other, &mut self.earlier);
         self.world.moment(self.epoch_day, block, &mut self.random)
     }
 
@@ -199,13 +194,7 @@ impl<'world> Batch<'world> {
         // What falls on another date keeps its time of day.
         let time_of_day = (near.timestamp_millis + away - midnight).rem_euclid(DAY_MILLIS);
         let event = draw_event(&mut self.random);
-        happening(
-            &mut self.random,
-            near.user,
-            near.product,
-            midnight + time_of_day,
-            event,
-        )
+        happening(&mut self.random, near.user, near.product, midnight + time_of_day, event)
     }
 
     /// Another page or price for the same event.
@@ -227,10 +216,7 @@ pub(super) struct Held {
 
 impl Held {
     pub(super) fn push(&mut self, arrival: i64, row: Row) {
-        self.minutes
-            .entry(arrival.div_euclid(MINUTE_MILLIS))
-            .or_default()
-            .push((arrival, row));
+        self.minutes.entry(arrival.div_euclid(MINUTE_MILLIS)).or_default().push((arrival, row));
         self.rows += 1;
     }
 

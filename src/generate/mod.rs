@@ -173,10 +173,7 @@ pub enum GenerateError {
 impl GenerateError {
     /// Whether the options are at fault, not the disk.
     pub fn is_usage(&self) -> bool {
-        !matches!(
-            self,
-            Self::Folder { .. } | Self::FileExists { .. } | Self::Write { .. }
-        )
+        !matches!(self, Self::Folder { .. } | Self::FileExists { .. } | Self::Write { .. })
     }
 }
 
@@ -194,10 +191,8 @@ impl GenerateError {
 pub fn generate(options: &GenerateOptions) -> Result<GenerateSummary, GenerateError> {
     let quotas = validate(options)?;
     let targets = targets(options)?;
-    fs::create_dir_all(&options.out).map_err(|source| GenerateError::Folder {
-        path: options.out.clone(),
-        source,
-    })?;
+    fs::create_dir_all(&options.out)
+        .map_err(|source| GenerateError::Folder { path: options.out.clone(), source })?;
     refuse_existing(&options.out, &targets)?;
 
     let world = World::new(options.seed, options.users, quotas.on_time);
@@ -205,11 +200,8 @@ pub fn generate(options: &GenerateOptions) -> Result<GenerateSummary, GenerateEr
     let mut summary = GenerateSummary::default();
     for (date, target) in &targets {
         let batch = Batch::new(&world, options.seed, quotas, first_day, epoch_day(*date));
-        let (counts, bytes) =
-            write_file(batch, options.format, target).map_err(|source| GenerateError::Write {
-                path: target.clone(),
-                source,
-            })?;
+        let (counts, bytes) = write_file(batch, options.format, target)
+            .map_err(|source| GenerateError::Write { path: target.clone(), source })?;
         summary.add(counts, bytes);
     }
     Ok(summary)
@@ -230,48 +222,36 @@ fn validate(options: &GenerateOptions) -> Result<Quotas, GenerateError> {
     if options.users == 0 {
         return Err(GenerateError::NoUsers);
     }
-    let shares = [
-        ("late_share", options.late_share),
-        ("duplicate_share", options.duplicate_share),
-    ];
+    let shares = [("late_share", options.late_share), ("duplicate_share", options.duplicate_share)];
     for (name, value) in shares {
         if !(0.0..=1.0).contains(&value) {
             return Err(GenerateError::InvalidShare { name, value });
         }
     }
-    Quotas::new(
-        options.events_per_day,
-        options.late_share,
-        options.duplicate_share,
+    Quotas::new(options.events_per_day, options.late_share, options.duplicate_share).ok_or(
+        GenerateError::SharesTooLarge {
+            late_share: options.late_share,
+            duplicate_share: options.duplicate_share,
+        },
     )
-    .ok_or(GenerateError::SharesTooLarge {
-        late_share: options.late_share,
-        duplicate_share: options.duplicate_share,
-    })
 }
 
 /// Every arrival date with the file it becomes.
 fn targets(options: &GenerateOptions) -> Result<Vec<(NaiveDate, PathBuf)>, GenerateError> {
     let named = |offset: u32| {
-        let date = options
-            .start_date
-            .checked_add_days(Days::new(u64::from(offset)))?;
+        let date = options.start_date.checked_add_days(Days::new(u64::from(offset)))?;
         let file = format!("{date}.{}", options.format.extension());
         // A visit past midnight needs the following date to have a name too.
         let nameable = date.year() >= FIRST_YEAR && date.succ_opt()?.year() <= LAST_YEAR;
         nameable.then(|| (date, options.out.join(file)))
     };
-    let out_of_range = || GenerateError::DatesOutOfRange {
-        start_date: options.start_date,
-        days: options.days,
-    };
+    let out_of_range =
+        || GenerateError::DatesOutOfRange { start_date: options.start_date, days: options.days };
     // The last date first, so that an absurd number of days allocates nothing.
     if let Some(last) = options.days.checked_sub(1) {
         named(last).ok_or_else(out_of_range)?;
     }
-    (0..options.days)
-        .map(|offset| named(offset).ok_or_else(out_of_range))
-        .collect()
+    (0..options.days).map(|offset| named(offset).ok_or_else(out_of_range)).collect()
 }
 
 fn refuse_existing(out: &Path, targets: &[(NaiveDate, PathBuf)]) -> Result<(), GenerateError> {
@@ -280,10 +260,7 @@ fn refuse_existing(out: &Path, targets: &[(NaiveDate, PathBuf)]) -> Result<(), G
             Ok(_) => return Err(GenerateError::FileExists { path: path.clone() }),
             Err(source) if source.kind() == io::ErrorKind::NotFound => {}
             Err(source) => {
-                return Err(GenerateError::Folder {
-                    path: out.to_owned(),
-                    source,
-                });
+                return Err(GenerateError::Folder { path: out.to_owned(), source });
             }
         }
     }

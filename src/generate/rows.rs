@@ -9,14 +9,8 @@ pub(super) const DAY_MILLIS: i64 = 86_400_000;
 
 const CSV_HEADER: &[u8] = b"user_id,product_code,event_id,timestamp,page,price\n";
 const PRODUCTS: [&str; 4] = ["web", "ios", "android", "tv"];
-const SEARCHES: [&str; 6] = [
-    "shoes",
-    "\"red, blue\"",
-    "hats, gloves",
-    "12\" vinyl",
-    "café",
-    "gift",
-];
+const SEARCHES: [&str; 6] =
+    ["shoes", "\"red, blue\"", "hats, gloves", "12\" vinyl", "café", "gift"];
 
 /// How many product codes there are.
 pub(super) const PRODUCT_COUNT: u8 = 4;
@@ -109,13 +103,7 @@ pub(super) struct RowSink<W> {
 impl<W: Write> RowSink<W> {
     /// Starts a file; a CSV file with its header.
     pub(super) fn new(out: W, format: GenerateFormat) -> io::Result<Self> {
-        let mut sink = Self {
-            out,
-            format,
-            line: Vec::new(),
-            page: Vec::new(),
-            bytes: 0,
-        };
+        let mut sink = Self { out, format, line: Vec::new(), page: Vec::new(), bytes: 0 };
         if format == GenerateFormat::Csv {
             sink.line.extend_from_slice(CSV_HEADER);
             sink.end_line()?;
@@ -235,11 +223,7 @@ pub(super) fn append_timestamp(line: &mut Vec<u8>, timestamp_millis: i64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     let year = year_of_era + era.unsigned_abs() * 400 + u64::from(month <= 2);
 
     let millis = timestamp_millis.rem_euclid(DAY_MILLIS).unsigned_abs();

@@ -22,12 +22,7 @@ type Identity = (String, String, String, DateTime<Utc>);
 
 impl Delivered {
     fn identity(&self) -> Identity {
-        (
-            self.user.clone(),
-            self.event.clone(),
-            self.product.clone(),
-            self.timestamp,
-        )
+        (self.user.clone(), self.event.clone(), self.product.clone(), self.timestamp)
     }
 
     fn days_late(&self) -> i64 {
@@ -98,10 +93,7 @@ fn instant(text: &str) -> DateTime<Utc> {
 
 fn csv_rows(name: &str, text: &str) -> Vec<Delivered> {
     let mut lines = text.lines();
-    assert_eq!(
-        lines.next(),
-        Some("user_id,product_code,event_id,timestamp,page,price")
-    );
+    assert_eq!(lines.next(), Some("user_id,product_code,event_id,timestamp,page,price"));
     lines
         .map(|line| {
             let [user, product, event, timestamp, page, price] =
@@ -121,20 +113,13 @@ fn csv_rows(name: &str, text: &str) -> Vec<Delivered> {
 }
 
 fn all_rows(files: &BTreeMap<String, String>) -> Vec<Delivered> {
-    files
-        .iter()
-        .flat_map(|(name, text)| csv_rows(name, text))
-        .collect()
+    files.iter().flat_map(|(name, text)| csv_rows(name, text)).collect()
 }
 
 /// The first delivery of every event, and how often each was delivered.
 fn first_deliveries(rows: &[Delivered]) -> (Vec<Delivered>, usize) {
     let mut seen = BTreeSet::new();
-    let first: Vec<_> = rows
-        .iter()
-        .filter(|row| seen.insert(row.identity()))
-        .cloned()
-        .collect();
+    let first: Vec<_> = rows.iter().filter(|row| seen.insert(row.identity())).cloned().collect();
     let again = rows.len() - first.len();
     (first, again)
 }
@@ -160,10 +145,7 @@ fn the_bytes_are_those_of_every_other_machine() {
         hash.update(text);
     }
     let hex = format!("{:x}", hash.finalize());
-    assert_eq!(
-        hex,
-        "162618265a10f3c86cf1a269c6c695b761d9400cff18049883bd3f281403f7d9"
-    );
+    assert_eq!(hex, "162618265a10f3c86cf1a269c6c695b761d9400cff18049883bd3f281403f7d9");
 }
 
 #[test]
@@ -178,15 +160,7 @@ fn a_file_does_not_depend_on_how_many_follow() {
 fn there_is_one_file_per_arrival_date() {
     let files = generated(|options| options.start_date = day("2028-02-28"));
     let names: Vec<_> = files.keys().map(String::as_str).collect();
-    assert_eq!(
-        names,
-        [
-            "2028-02-28.csv",
-            "2028-02-29.csv",
-            "2028-03-01.csv",
-            "2028-03-02.csv"
-        ]
-    );
+    assert_eq!(names, ["2028-02-28.csv", "2028-02-29.csv", "2028-03-01.csv", "2028-03-02.csv"]);
 }
 
 #[test]
@@ -194,11 +168,7 @@ fn every_file_has_the_rows_asked_for() {
     for events_per_day in [0, 1, 2, 7, 127, 128, 129, 400, 3_001] {
         let files = generated(|options| options.events_per_day = events_per_day);
         for (name, text) in files {
-            assert_eq!(
-                csv_rows(&name, &text).len() as u64,
-                events_per_day,
-                "{name}"
-            );
+            assert_eq!(csv_rows(&name, &text).len() as u64, events_per_day, "{name}");
         }
     }
 }
@@ -211,35 +181,21 @@ fn the_summary_counts_what_is_in_the_files() {
     let files = files(&options);
     let (_, again) = first_deliveries(&all_rows(&files));
     assert_eq!((summary.files, summary.rows), (4, 20_000));
-    assert_eq!(
-        summary.bytes,
-        files.values().map(|text| text.len() as u64).sum::<u64>()
-    );
+    assert_eq!(summary.bytes, files.values().map(|text| text.len() as u64).sum::<u64>());
     assert_eq!((summary.late_rows, summary.duplicate_rows), (1_000, 400));
     assert_eq!(again as u64, summary.duplicate_rows);
-    assert!(
-        (50..=110).contains(&summary.conflicting_rows),
-        "{summary:?}"
-    );
+    assert!((50..=110).contains(&summary.conflicting_rows), "{summary:?}");
 }
 
 #[test]
 fn late_events_have_their_share_and_at_most_five_days() {
     let (first, _) = first_deliveries(&all_rows(&generated(|_| {})));
     assert!(first.iter().all(|row| (-1..=5).contains(&row.days_late())));
-    let late: Vec<_> = first
-        .iter()
-        .map(Delivered::days_late)
-        .filter(|days| *days > 0)
-        .collect();
+    let late: Vec<_> = first.iter().map(Delivered::days_late).filter(|days| *days > 0).collect();
     assert_eq!(late.len(), 1_000, "5 % of 20,000");
-    let by_days: Vec<_> = (1..=5)
-        .map(|days| late.iter().filter(|late| **late == days).count())
-        .collect();
-    assert!(
-        by_days.is_sorted_by(|more, fewer| more > fewer),
-        "{by_days:?}"
-    );
+    let by_days: Vec<_> =
+        (1..=5).map(|days| late.iter().filter(|late| **late == days).count()).collect();
+    assert!(by_days.is_sorted_by(|more, fewer| more > fewer), "{by_days:?}");
     assert!(by_days[4] > 0);
 }
 
@@ -275,15 +231,9 @@ fn shares_hold_up_to_a_last_row_on_time() {
         ..options(&out)
     };
     let summary = generate(&options).unwrap();
-    assert_eq!(
-        (summary.rows, summary.late_rows, summary.duplicate_rows),
-        (4_000, 2_400, 1_596)
-    );
+    assert_eq!((summary.rows, summary.late_rows, summary.duplicate_rows), (4_000, 2_400, 1_596));
     let rows = all_rows(&files(&options));
-    assert!(
-        rows.iter()
-            .all(|row| row.user == "u000001" && (-1..=5).contains(&row.days_late()))
-    );
+    assert!(rows.iter().all(|row| row.user == "u000001" && (-1..=5).contains(&row.days_late())));
 }
 
 #[test]
@@ -293,11 +243,7 @@ fn events_are_delivered_again_within_a_file_and_across_files() {
     let (mut within, mut across) = ((0, 0), (0, 0));
     for row in &rows {
         if let Some(earlier) = first.get(&row.identity()) {
-            let place = if earlier.arrival == row.arrival {
-                &mut within
-            } else {
-                &mut across
-            };
+            let place = if earlier.arrival == row.arrival { &mut within } else { &mut across };
             let same = (&earlier.page, &earlier.price) == (&row.page, &row.price);
             if same { place.0 += 1 } else { place.1 += 1 }
         } else {
@@ -305,10 +251,7 @@ fn events_are_delivered_again_within_a_file_and_across_files() {
         }
     }
     for (identical, conflicting) in [within, across] {
-        assert!(
-            identical > 3 * conflicting / 2 && conflicting > 5,
-            "{within:?} {across:?}"
-        );
+        assert!(identical > 3 * conflicting / 2 && conflicting > 5, "{within:?} {across:?}");
     }
 }
 
@@ -336,10 +279,8 @@ fn visits_are_bursts_with_empty_sessions_before_and_breaks_within() {
     let five = Duration::minutes(5);
     let close = pairs.iter().filter(|(gap, _)| *gap <= five).count();
     assert!(close * 100 > pairs.len() * 75, "{close} of {}", pairs.len());
-    let openings = pairs
-        .iter()
-        .filter(|(gap, pair)| *gap > five && pair[1].event == "heartbeat")
-        .count();
+    let openings =
+        pairs.iter().filter(|(gap, pair)| *gap > five && pair[1].event == "heartbeat").count();
     assert!(openings > 50, "{openings}");
     assert!(pairs.iter().any(|(gap, _)| *gap == five));
 }
@@ -348,11 +289,7 @@ fn visits_are_bursts_with_empty_sessions_before_and_breaks_within() {
 fn visits_run_past_midnight_and_on_in_the_next_file() {
     let (first, _) = first_deliveries(&all_rows(&generated(|_| {})));
     let early: Vec<_> = first.iter().filter(|row| row.days_late() == -1).collect();
-    assert!(
-        !early.is_empty() && early.len() < first.len() / 20,
-        "{}",
-        early.len()
-    );
+    assert!(!early.is_empty() && early.len() < first.len() / 20, "{}", early.len());
     let continued = early.iter().filter(|early| {
         first.iter().any(|next| {
             next.arrival == early.arrival.succ_opt().unwrap()
@@ -375,10 +312,7 @@ fn a_few_users_are_much_busier_than_most() {
     counts.sort_unstable();
     let (median, top) = (counts[counts.len() / 2], counts[counts.len() - 1]);
     assert!(top > 5 * median, "{median} {top}");
-    assert!(
-        rows.iter()
-            .all(|row| row.user.len() == 7 && row.user.starts_with('u'))
-    );
+    assert!(rows.iter().all(|row| row.user.len() == 7 && row.user.starts_with('u')));
 }
 
 #[test]
@@ -395,18 +329,9 @@ fn rows_are_roughly_in_order_of_arrival() {
         behind += usize::from(newest - row.timestamp > Duration::minutes(1));
         newest = newest.max(row.timestamp);
     }
-    assert!(
-        behind <= again,
-        "{behind} rows are behind, {again} are second deliveries"
-    );
-    let neighbours = on_time
-        .windows(2)
-        .filter(|pair| pair[0].user == pair[1].user)
-        .count();
-    assert!(
-        neighbours < on_time.len() / 2,
-        "visits are interleaved: {neighbours}"
-    );
+    assert!(behind <= again, "{behind} rows are behind, {again} are second deliveries");
+    let neighbours = on_time.windows(2).filter(|pair| pair[0].user == pair[1].user).count();
+    assert!(neighbours < on_time.len() / 2, "visits are interleaved: {neighbours}");
 }
 
 #[test]
@@ -433,21 +358,13 @@ fn pages_are_blank_plain_or_quoted_and_prices_belong_to_purchases() {
     assert!(files["2026-01-01.csv"].contains(r#","/search?q=""red, blue""","#));
     let rows = all_rows(&files);
     let pages: BTreeSet<_> = rows.iter().map(|row| row.page.as_deref()).collect();
-    for page in [
-        None,
-        Some("/home"),
-        Some("/product/123"),
-        Some(r#"/search?q="red, blue""#),
-    ] {
+    for page in [None, Some("/home"), Some("/product/123"), Some(r#"/search?q="red, blue""#)] {
         assert!(pages.contains(&page), "{page:?}");
     }
     for row in rows {
         let priced = matches!(row.event.as_str(), "add_to_cart" | "purchase");
         assert_eq!(priced, row.price.is_some(), "{row:?}");
-        let cents = row
-            .price
-            .as_deref()
-            .map(|price| price.split_once('.').unwrap().1.len());
+        let cents = row.price.as_deref().map(|price| price.split_once('.').unwrap().1.len());
         assert!(cents.is_none_or(|digits| digits == 2));
     }
 }
@@ -470,9 +387,7 @@ fn jsonl_says_the_same_as_csv() {
                 event: text("event_id"),
                 timestamp: instant(&text("timestamp")),
                 page: object.contains_key("page").then(|| text("page")),
-                price: object
-                    .get("price")
-                    .map(|price| format!("{:.2}", price.as_f64().unwrap())),
+                price: object.get("price").map(|price| format!("{:.2}", price.as_f64().unwrap())),
             });
         }
     }
@@ -500,11 +415,7 @@ fn a_batch_that_exists_is_not_overwritten() {
     assert!(
         matches!(&error, GenerateError::FileExists { path } if path.ends_with("2026-01-03.csv"))
     );
-    assert!(
-        error
-            .to_string()
-            .contains("choose an empty folder, or remove the file")
-    );
+    assert!(error.to_string().contains("choose an empty folder, or remove the file"));
     let left: Vec<_> = files(&options).into_iter().collect();
     assert_eq!(left, [("2026-01-03.csv".to_owned(), "mine".to_owned())]);
 }
@@ -531,10 +442,7 @@ fn a_failed_write_leaves_no_batch() {
         matches!(&error, GenerateError::Write { path, .. } if path.ends_with("2026-01-02.csv"))
     );
     fs::remove_dir(blocker).unwrap();
-    assert_eq!(
-        files(&options).into_keys().collect::<Vec<_>>(),
-        ["2026-01-01.csv"]
-    );
+    assert_eq!(files(&options).into_keys().collect::<Vec<_>>(), ["2026-01-01.csv"]);
 }
 
 #[test]
@@ -550,36 +458,17 @@ fn options_without_a_meaning_are_refused() {
     assert!(matches!(refused(|o| o.users = 0), GenerateError::NoUsers));
     for share in [-0.1, 1.1, f64::NAN] {
         let out = TempDir::new().unwrap();
-        let options = GenerateOptions {
-            late_share: share,
-            ..options(&out)
-        };
+        let options = GenerateOptions { late_share: share, ..options(&out) };
         let error = generate(&options).unwrap_err();
-        assert!(matches!(
-            error,
-            GenerateError::InvalidShare {
-                name: "late_share",
-                ..
-            }
-        ));
+        assert!(matches!(error, GenerateError::InvalidShare { name: "late_share", .. }));
     }
     let error = refused(|o| o.duplicate_share = 7.0);
-    assert_eq!(
-        error.to_string(),
-        "duplicate_share is 7: give a share from 0 to 1, such as 0.05"
-    );
-    assert!(matches!(
-        refused(|o| o.late_share = 0.98),
-        GenerateError::SharesTooLarge { .. }
-    ));
+    assert_eq!(error.to_string(), "duplicate_share is 7: give a share from 0 to 1, such as 0.05");
+    assert!(matches!(refused(|o| o.late_share = 0.98), GenerateError::SharesTooLarge { .. }));
     let out_of_range = [
         refused(|o| o.start_date = day("9999-12-29")),
         refused(|o| o.start_date = day("1969-12-31")),
         refused(|o| o.days = u32::MAX),
     ];
-    assert!(
-        out_of_range
-            .iter()
-            .all(|e| matches!(e, GenerateError::DatesOutOfRange { .. }))
-    );
+    assert!(out_of_range.iter().all(|e| matches!(e, GenerateError::DatesOutOfRange { .. })));
 }

@@ -4,10 +4,7 @@
 //! which that share of the day's events falls, and is a pure function of (seed, date, block): who
 //! needs an event of an earlier date (a late arrival, a second delivery) produces its block again.
 
-#![expect(
-    clippy::cast_possible_truncation,
-    reason = "every cast value is below a bound that fits"
-)]
+#![expect(clippy::cast_possible_truncation, reason = "every cast value is below a bound that fits")]
 
 use super::random::{Purpose, Random};
 use super::rows::{DAY_MILLIS, Event, PRODUCT_COUNT, Page, Row, SEARCH_COUNT};
@@ -15,9 +12,8 @@ use super::rows::{DAY_MILLIS, Event, PRODUCT_COUNT, Page, Row, SEARCH_COUNT};
 const BLOCK_ROWS: u64 = 128;
 
 /// How busy each hour of the day is.
-const HOURS: [u64; 24] = [
-    18, 11, 7, 5, 5, 8, 16, 30, 45, 52, 55, 58, 62, 60, 58, 57, 58, 62, 70, 78, 80, 70, 52, 32,
-];
+const HOURS: [u64; 24] =
+    [18, 11, 7, 5, 5, 8, 16, 30, 45, 52, 55, 58, 62, 60, 58, 57, 58, 62, 70, 78, 80, 70, 52, 32];
 const HOUR_MILLIS: u64 = 3_600_000;
 /// Fine enough that the events of even a small batch start at any millisecond.
 const POSITIONS_PER_ROW: u64 = 1 << 24;
@@ -64,11 +60,7 @@ enum Opening {
 
 impl World {
     pub(super) fn new(seed: u64, users: u64, rows_per_date: u64) -> Self {
-        Self {
-            seed,
-            users,
-            rows_per_date,
-        }
+        Self { seed, users, rows_per_date }
     }
 
     /// How many blocks a date has; none when it has no events.
@@ -80,11 +72,7 @@ impl World {
     ///
     /// They start on the date, and reach into the next one by less than an hour.
     pub(super) fn block(&self, epoch_day: i64, block: u64, rows: &mut Vec<Row>) {
-        let open = if block == 0 {
-            self.open_at_midnight(epoch_day)
-        } else {
-            Vec::new()
-        };
+        let open = if block == 0 { self.open_at_midnight(epoch_day) } else { Vec::new() };
         self.play_block(epoch_day, block, &open, rows);
     }
 
@@ -112,12 +100,7 @@ impl World {
         let mut rows = Vec::new();
         // Without what that block itself may continue, which ends the recursion and is an
         // early-morning matter.
-        self.play_block(
-            epoch_day - 1,
-            self.blocks().saturating_sub(1),
-            &[],
-            &mut rows,
-        );
+        self.play_block(epoch_day - 1, self.blocks().saturating_sub(1), &[], &mut rows);
         rows.chunk_by(|one, next| one.user == next.user)
             .filter_map(|visit| visit.last().copied())
             .filter(|last| last.timestamp_millis >= epoch_day * DAY_MILLIS)
@@ -162,11 +145,7 @@ impl World {
                 // An exponential of a mean of 10 is at most 140.
                 (false, _) => 1 + random.exponential(10).unsigned_abs() as u32,
             },
-            mean_gap_millis: if long {
-                75_000
-            } else {
-                15_000 + random.millis_below(75_000)
-            },
+            mean_gap_millis: if long { 75_000 } else { 15_000 + random.millis_below(75_000) },
             pauses: if long { 0 } else { 9 },
             opening,
         }
@@ -279,14 +258,7 @@ pub(super) fn happening(
         let at_most = 1 + random.below(20_000);
         99 + random.below(at_most)
     });
-    Row {
-        timestamp_millis,
-        user,
-        product,
-        event,
-        page,
-        price_cents,
-    }
+    Row { timestamp_millis, user, product, event, page, price_cents }
 }
 
 fn draw_page(random: &mut Random) -> Page {

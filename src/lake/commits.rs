@@ -31,19 +31,10 @@ impl Provenance {
             .map(|(table, version)| (table.clone(), Value::from(*version)))
             .collect();
         HashMap::from([
-            (
-                "sessionlake.runId".to_owned(),
-                Value::from(self.run_id.clone()),
-            ),
-            (
-                "sessionlake.configHash".to_owned(),
-                Value::from(self.config_hash.clone()),
-            ),
+            ("sessionlake.runId".to_owned(), Value::from(self.run_id.clone())),
+            ("sessionlake.configHash".to_owned(), Value::from(self.config_hash.clone())),
             ("sessionlake.stage".to_owned(), Value::from(self.stage)),
-            (
-                "sessionlake.inputVersions".to_owned(),
-                Value::Object(inputs),
-            ),
+            ("sessionlake.inputVersions".to_owned(), Value::Object(inputs)),
         ])
     }
 
@@ -80,9 +71,7 @@ pub async fn commit(
     change: Change,
     provenance: &Provenance,
 ) -> Result<u64, LakeError> {
-    let state = table
-        .snapshot()
-        .map_err(|source| LakeError::read(name, source))?;
+    let state = table.snapshot().map_err(|source| LakeError::read(name, source))?;
     let read_version = state.version();
     let operation = operation(&change, state.metadata().partition_columns().to_vec());
     let mut actions: Vec<Action> = Vec::new();
@@ -91,11 +80,7 @@ pub async fn commit(
     actions.extend(change.adds.into_iter().map(Action::Add));
     let finalized = CommitBuilder::from(provenance.properties(change.ids))
         .with_actions(actions)
-        .build(
-            Some(state as &dyn TableReference),
-            table.log_store(),
-            operation,
-        )
+        .build(Some(state as &dyn TableReference), table.log_store(), operation)
         .await
         .map_err(|source| LakeError::commit(name, read_version, source))?;
     Ok(finalized.version())
@@ -103,15 +88,9 @@ pub async fn commit(
 
 fn operation(change: &Change, partition_by: Vec<String>) -> DeltaOperation {
     if change.adds.is_empty() && !change.removes.is_empty() {
-        return DeltaOperation::Delete {
-            predicate: change.read_predicate.clone(),
-        };
+        return DeltaOperation::Delete { predicate: change.read_predicate.clone() };
     }
-    let mode = if change.removes.is_empty() {
-        SaveMode::Append
-    } else {
-        SaveMode::Overwrite
-    };
+    let mode = if change.removes.is_empty() { SaveMode::Append } else { SaveMode::Overwrite };
     DeltaOperation::Write {
         mode,
         partition_by: Some(partition_by),

@@ -43,10 +43,8 @@ fn required(name: &str, data_type: DataType) -> Field {
 /// else the row held is one JSON text in `_extra`. `_line` is the first physical line of the
 /// record in `_file`. `_accept_late` marks a row of a load of history.
 pub fn raw(columns: &[String]) -> SchemaRef {
-    let mut fields: Vec<Field> = columns
-        .iter()
-        .map(|name| nullable(name, DataType::Utf8))
-        .collect();
+    let mut fields: Vec<Field> =
+        columns.iter().map(|name| nullable(name, DataType::Utf8)).collect();
     fields.extend([
         nullable("_extra", DataType::Utf8),
         required("_file", DataType::Utf8),

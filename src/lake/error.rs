@@ -112,27 +112,17 @@ pub enum LakeError {
 
 impl LakeError {
     pub(crate) fn read(table: &TableName, source: DeltaTableError) -> Self {
-        Self::Read {
-            table: table.clone(),
-            source: Box::new(source),
-        }
+        Self::Read { table: table.clone(), source: Box::new(source) }
     }
 
     pub(crate) fn write(table: &TableName, source: DeltaTableError) -> Self {
-        Self::Write {
-            table: table.clone(),
-            source: Box::new(source),
-        }
+        Self::Write { table: table.clone(), source: Box::new(source) }
     }
 
     /// Sorts a failed commit: a conflict can be planned again, anything else cannot.
     pub(crate) fn commit(table: &TableName, read_version: u64, source: DeltaTableError) -> Self {
         if is_conflict(&source) {
-            Self::Conflict {
-                table: table.clone(),
-                read_version,
-                source: Box::new(source),
-            }
+            Self::Conflict { table: table.clone(), read_version, source: Box::new(source) }
         } else {
             Self::write(table, source)
         }

@@ -33,22 +33,16 @@ pub struct FileTotals {
 impl FileTotals {
     /// Totals of files to be added.
     pub fn of_adds(adds: &[Add]) -> Self {
-        adds.iter()
-            .fold(Self::default(), |total, add| total.plus(add.size))
+        adds.iter().fold(Self::default(), |total, add| total.plus(add.size))
     }
 
     /// Totals of existing files.
     pub fn of_files<'f>(files: impl IntoIterator<Item = &'f DataFile>) -> Self {
-        files
-            .into_iter()
-            .fold(Self::default(), |total, file| total.plus(file.bytes))
+        files.into_iter().fold(Self::default(), |total, file| total.plus(file.bytes))
     }
 
     fn plus(self, bytes: i64) -> Self {
-        Self {
-            files: self.files + 1,
-            bytes: self.bytes + bytes,
-        }
+        Self { files: self.files + 1, bytes: self.bytes + bytes }
     }
 }
 
@@ -58,19 +52,13 @@ pub fn by_date(
     table: &DeltaTable,
     column: &'static str,
 ) -> Result<BTreeMap<NaiveDate, Vec<DataFile>>, LakeError> {
-    let state = table
-        .snapshot()
-        .map_err(|source| LakeError::read(name, source))?;
+    let state = table.snapshot().map_err(|source| LakeError::read(name, source))?;
     let mut dates: BTreeMap<NaiveDate, Vec<DataFile>> = BTreeMap::new();
     for view in state.log_data().iter() {
         let values = view.partition_values_map();
         let value = values.get(column).cloned().flatten().unwrap_or_default();
         let Ok(date) = value.parse::<NaiveDate>() else {
-            return Err(LakeError::Partition {
-                table: name.clone(),
-                column,
-                value,
-            });
+            return Err(LakeError::Partition { table: name.clone(), column, value });
         };
         dates.entry(date).or_default().push(DataFile {
             date,

@@ -36,10 +36,9 @@ impl Ids {
         let engine = log_store.engine(None);
         let read = tokio::task::spawn_blocking(move || replay(&root, version, engine.as_ref()));
         match read.await {
-            Ok(ids) => ids.map(Self).map_err(|source| LakeError::Ids {
-                table: name.clone(),
-                source: Box::new(source),
-            }),
+            Ok(ids) => ids
+                .map(Self)
+                .map_err(|source| LakeError::Ids { table: name.clone(), source: Box::new(source) }),
             Err(join) => Err(LakeError::Ids {
                 table: name.clone(),
                 source: Box::new(delta_kernel::Error::generic_err(join)),
@@ -69,10 +68,7 @@ impl Ids {
         let prefix = format!("raw/{feed}/");
         let mut dates = std::collections::BTreeMap::new();
         for rest in self.0.keys().filter_map(|id| id.strip_prefix(&prefix)) {
-            if let Some(date) = rest
-                .get(..10)
-                .and_then(|text| text.parse::<NaiveDate>().ok())
-            {
+            if let Some(date) = rest.get(..10).and_then(|text| text.parse::<NaiveDate>().ok()) {
                 *dates.entry(date).or_default() += 1;
             }
         }
@@ -85,10 +81,7 @@ impl Ids {
         self.0
             .iter()
             .filter_map(|(id, version)| {
-                Some((
-                    id.strip_prefix(&prefix)?.parse::<NaiveDate>().ok()?,
-                    *version,
-                ))
+                Some((id.strip_prefix(&prefix)?.parse::<NaiveDate>().ok()?, *version))
             })
             .collect()
     }
@@ -116,20 +109,16 @@ fn replay(
         let Some(txn) = batch.column_by_name("txn").and_then(|c| c.as_struct_opt()) else {
             continue;
         };
-        let app_ids = txn
-            .column_by_name("appId")
-            .and_then(|c| c.as_string_opt::<i32>());
-        let versions = txn
-            .column_by_name("version")
-            .and_then(|c| c.as_primitive_opt::<Int64Type>());
+        let app_ids = txn.column_by_name("appId").and_then(|c| c.as_string_opt::<i32>());
+        let versions =
+            txn.column_by_name("version").and_then(|c| c.as_primitive_opt::<Int64Type>());
         let (Some(app_ids), Some(versions)) = (app_ids, versions) else {
             continue;
         };
         for row in (0..batch.num_rows()).filter(|row| txn.is_valid(*row) && app_ids.is_valid(*row))
         {
             // The log is replayed newest first, so the first version of an id is the newest.
-            ids.entry(app_ids.value(row).to_owned())
-                .or_insert_with(|| versions.value(row));
+            ids.entry(app_ids.value(row).to_owned()).or_insert_with(|| versions.value(row));
         }
     }
     Ok(ids)

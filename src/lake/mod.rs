@@ -74,14 +74,11 @@ impl Lake {
         let root = if url.contains("://") {
             deltalake::aws::register_handlers(None);
             let with_slash = format!("{}/", url.trim_end_matches('/'));
-            Url::parse(&with_slash).map_err(|source| LakeError::BadLocation {
-                location: url.to_owned(),
-                source,
-            })?
+            Url::parse(&with_slash)
+                .map_err(|source| LakeError::BadLocation { location: url.to_owned(), source })?
         } else {
-            Url::from_directory_path(Path::new(url)).map_err(|()| LakeError::RelativeLocation {
-                location: url.to_owned(),
-            })?
+            Url::from_directory_path(Path::new(url))
+                .map_err(|()| LakeError::RelativeLocation { location: url.to_owned() })?
         };
         Ok(Self { root })
     }
@@ -90,10 +87,7 @@ impl Lake {
     pub fn location(&self, name: &TableName) -> Result<Url, LakeError> {
         self.root
             .join(&format!("{name}/"))
-            .map_err(|source| LakeError::BadLocation {
-                location: name.to_string(),
-                source,
-            })
+            .map_err(|source| LakeError::BadLocation { location: name.to_string(), source })
     }
 
     /// Loads the newest version of a table, or `None` when it was never created.
@@ -106,10 +100,7 @@ impl Lake {
         if !exists {
             return Ok(None);
         }
-        table
-            .load()
-            .await
-            .map_err(|source| LakeError::read(name, source))?;
+        table.load().await.map_err(|source| LakeError::read(name, source))?;
         Ok(Some(table))
     }
 
@@ -126,30 +117,20 @@ impl Lake {
             return Ok(table);
         }
         self.create_root(name)?;
-        let columns: StructType =
-            schema
-                .as_ref()
-                .try_into_kernel()
-                .map_err(|source| LakeError::Contract {
-                    table: name.clone(),
-                    source,
-                })?;
+        let columns: StructType = schema
+            .as_ref()
+            .try_into_kernel()
+            .map_err(|source| LakeError::Contract { table: name.clone(), source })?;
         self.unloaded(name)?
             .create()
             .with_columns(columns.fields().cloned())
             .with_partition_columns(partition_columns.iter().copied())
-            .with_configuration(
-                properties
-                    .into_iter()
-                    .map(|(key, value)| (key, Some(value))),
-            )
+            .with_configuration(properties.into_iter().map(|(key, value)| (key, Some(value))))
             .with_raise_if_key_not_exists(false)
             .with_save_mode(SaveMode::Ignore)
             .await
             .map_err(|source| LakeError::write(name, source))?;
-        self.load(name).await?.ok_or_else(|| LakeError::Vanished {
-            table: name.clone(),
-        })
+        self.load(name).await?.ok_or_else(|| LakeError::Vanished { table: name.clone() })
     }
 
     fn create_root(&self, name: &TableName) -> Result<(), LakeError> {

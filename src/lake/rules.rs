@@ -45,19 +45,14 @@ impl RuleBook {
     /// The book of a feed that was never built.
     pub fn first(feed: &FeedConfig) -> Self {
         Self {
-            sessions: vec![SessionEntry {
-                from: None,
-                rules: feed.session.clone(),
-            }],
+            sessions: vec![SessionEntry { from: None, rules: feed.session.clone() }],
             mappings: vec![mapping_entry(None, feed)],
         }
     }
 
     /// The book recorded in the loaded version of `ods/<feed>`.
     pub fn read(name: &TableName, table: &DeltaTable) -> Result<Option<Self>, LakeError> {
-        let state = table
-            .snapshot()
-            .map_err(|source| LakeError::read(name, source))?;
+        let state = table.snapshot().map_err(|source| LakeError::read(name, source))?;
         state
             .metadata()
             .configuration()
@@ -94,10 +89,7 @@ impl RuleBook {
     }
 
     fn session_differences(&self, feed: &FeedConfig) -> Vec<Difference> {
-        self.sessions
-            .last()
-            .map(|entry| entry.rules.differences(&feed.session))
-            .unwrap_or_default()
+        self.sessions.last().map(|entry| entry.rules.differences(&feed.session)).unwrap_or_default()
     }
 
     /// How the configured mapping differs from the newest one.
@@ -125,10 +117,7 @@ impl RuleBook {
                 self.sessions,
                 from,
                 |entry| entry.from,
-                |from| SessionEntry {
-                    from,
-                    rules: feed.session.clone(),
-                },
+                |from| SessionEntry { from, rules: feed.session.clone() },
             );
         }
         if !self.mapping_differences(feed).is_empty() {
@@ -150,10 +139,7 @@ impl RuleBook {
         self.sessions.retain(|entry| before(entry.from));
         self.mappings.retain(|entry| before(entry.from));
         if !self.session_differences(feed).is_empty() {
-            self.sessions.push(SessionEntry {
-                from: Some(date),
-                rules: feed.session.clone(),
-            });
+            self.sessions.push(SessionEntry { from: Some(date), rules: feed.session.clone() });
         }
         if !self.mapping_differences(feed).is_empty() {
             self.mappings.push(mapping_entry(Some(date), feed));
@@ -180,18 +166,11 @@ impl RuleBook {
 }
 
 fn mapping_entry(from: Option<NaiveDate>, feed: &FeedConfig) -> MappingEntry {
-    MappingEntry {
-        from,
-        event: feed.event.clone(),
-        window: feed.window.clone(),
-    }
+    MappingEntry { from, event: feed.event.clone(), window: feed.window.clone() }
 }
 
 fn newest(starts: impl Iterator<Item = Option<NaiveDate>>, date: NaiveDate) -> usize {
-    starts
-        .skip(1)
-        .take_while(|from| from.is_some_and(|from| from <= date))
-        .count()
+    starts.skip(1).take_while(|from| from.is_some_and(|from| from <= date)).count()
 }
 
 /// Replaces the entries that start at `from` or later (they cover nothing yet) by one new entry.

@@ -40,9 +40,7 @@ impl FileWriter {
         table: &DeltaTable,
         schema: &SchemaRef,
     ) -> Result<Self, LakeError> {
-        let state = table
-            .snapshot()
-            .map_err(|source| LakeError::read(name, source))?;
+        let state = table.snapshot().map_err(|source| LakeError::read(name, source))?;
         let config = WriterConfig::new(
             SchemaRef::clone(schema),
             state.metadata().partition_columns().to_vec(),
@@ -53,11 +51,7 @@ impl FileWriter {
             None,
         );
         let store = table.log_store().object_store(None);
-        Ok(Self {
-            name: name.clone(),
-            writer: DeltaWriter::new(store, config),
-            rows: 0,
-        })
+        Ok(Self { name: name.clone(), writer: DeltaWriter::new(store, config), rows: 0 })
     }
 
     /// Appends a batch.
@@ -65,10 +59,7 @@ impl FileWriter {
         if batch.num_rows() == 0 {
             return Ok(());
         }
-        self.writer
-            .write(batch)
-            .await
-            .map_err(|source| LakeError::write(&self.name, source))?;
+        self.writer.write(batch).await.map_err(|source| LakeError::write(&self.name, source))?;
         self.rows += i64::try_from(batch.num_rows()).unwrap_or(i64::MAX);
         Ok(())
     }
@@ -80,10 +71,7 @@ impl FileWriter {
 
     /// Finishes the files.
     pub async fn close(self) -> Result<Vec<Add>, LakeError> {
-        self.writer
-            .close()
-            .await
-            .map_err(|source| LakeError::write(&self.name, source))
+        self.writer.close().await.map_err(|source| LakeError::write(&self.name, source))
     }
 
     /// Gives the files up, after a failure of the source.

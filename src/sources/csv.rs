@@ -1,23 +1,13 @@
-//! CSV as people export it: records cut out of the window, their fields put into columns.
+//! CSV as people export it: the header, and the fields of each record put into columns.
 //!
-//! [`RecordScan`] is the automaton, one pass with `memchr` over the bytes. It keeps its place when
-//! the window has to grow, so no byte of a record is looked at twice.
-//!
-//! | in the file | read as |
-//! |---|---|
-//! | a field whose first byte is a quote | quoted: commas and line ends are text, `""` is `"` |
-//! | bytes between a closing quote and the next comma | appended to the field |
-//! | a quote inside an unquoted field | text |
-//! | LF or CRLF outside quotes | end of the record; a line with nothing else is skipped |
-//! | a blank field, quoted or not | null |
+//! What a record and a field are is told in [`super::framing`].
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::str;
 
-use memchr::{memchr, memchr2};
-
-use super::decode::{PhysicalLine, Window, content_end};
+use super::decode::Window;
+use super::framing::{Broken, Frame, Framing, plural};
 use super::raw_batch::{RawBatch, json_string};
 use super::reader::{MissingColumn, RejectReason, SourceError};
 
@@ -52,15 +42,8 @@ impl CsvRecords {
         let (names, line) = read_header(&mut framing)?;
         check_header(framing.window.path(), line, &names, columns)?;
         framing.scan.max_fields = names.len();
-        let header = names
-            .into_iter()
-            .map(|name| HeaderColumn::new(name, columns))
-            .collect();
-        Ok(Self {
-            framing,
-            header,
-            unquoted: String::new(),
-        })
+        let header = names.into_iter().map(|name| HeaderColumn::new(name, columns)).collect();
+        Ok(Self { framing, header, unquoted: String::new() })
     }
 
     /// Reads records into `batch` until it is full or the file ends.
@@ -112,10 +95,7 @@ impl CsvRecords {
     fn invalid_utf8(&self, offset: usize) -> String {
         let fields = &self.framing.scan.fields;
         let index = fields.partition_point(|field| field.end < offset);
-        format!(
-            "{} is not UTF-8 at byte offset {offset} of the record",
-            self.column_name(index)
-        )
+        format!("{} is not UTF-8 at byte offset {offset} of the record", self.column_name(index))
     }
 
     fn column_name(&self, index: usize) -> String {
@@ -128,17 +108,10 @@ impl CsvRecords {
     fn reject(&mut self, batch: &mut RawBatch, broken: &Broken) -> Result<(), SourceError> {
         let detail = match broken.reason {
             RejectReason::RecordTooLong => self.framing.too_long(),
-            _ => self
-                .framing
-                .unclosed(broken, &self.column_name(broken.field)),
+            _ => self.framing.unclosed(broken, &self.column_name(broken.field)),
         };
         let window = &mut self.framing.window;
-        batch.reject(
-            window.line(),
-            &window.bytes()[..broken.content],
-            broken.reason,
-            detail,
-        );
+        batch.reject(window.line(), &window.bytes()[..broken.content], broken.reason, detail);
         window.skip_line()
     }
 }
@@ -165,28 +138,16 @@ fn read_header(framing: &mut Framing) -> Result<(Vec<String>, u64), SourceError>
                 RejectReason::RecordTooLong => framing.too_long(),
                 _ => framing.unclosed(&broken, &format!("name {}", broken.field + 1)),
             };
-            return Err(SourceError::Header {
-                path,
-                line,
-                reason: broken.reason,
-                detail,
-            });
+            return Err(SourceError::Header { path, line, reason: broken.reason, detail });
         }
     };
     let text = str::from_utf8(&framing.window.bytes()[..size.content]).map_err(|error| {
         let detail = format!("it is not UTF-8 at byte offset {}", error.valid_up_to());
-        SourceError::Header {
-            path,
-            line,
-            reason: RejectReason::InvalidUtf8,
-            detail,
-        }
+        SourceError::Header { path, line, reason: RejectReason::InvalidUtf8, detail }
     })?;
     let mut unquoted = String::new();
     let fields = framing.scan.fields.iter();
-    let names = fields
-        .map(|field| field.value(text, &mut unquoted).to_owned())
-        .collect();
+    let names = fields.map(|field| field.value(text, &mut unquoted).to_owned()).collect();
     framing.window.consume(size.consumed, size.newlines);
     Ok((names, line))
 }
@@ -205,380 +166,12 @@ fn check_header(
         return Err(SourceError::DuplicateHeader { path, line, names });
     }
     let missing = columns.iter().filter(|column| !seen.contains(column));
-    let missing: Vec<_> = missing
-        .map(|column| MissingColumn::new(column, names))
-        .collect();
+    let missing: Vec<_> = missing.map(|column| MissingColumn::new(column, names)).collect();
     if !missing.is_empty() {
         let header = names.to_owned();
-        return Err(SourceError::MissingColumns {
-            path,
-            line,
-            missing,
-            header,
-        });
+        return Err(SourceError::MissingColumns { path, line, missing, header });
     }
     Ok(())
-}
-
-fn plural(count: usize, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
-}
-
-/// Cuts records out of a window. The record at hand starts where the window starts.
-struct Framing {
-    window: Window,
-    scan: RecordScan,
-    max_record_bytes: usize,
-    /// How the last record that did not close was left, see [`OpenEnd`].
-    open_end: Option<OpenEnd>,
-}
-
-/// Where the scan of a broken record stopped. All its line ends lay inside quotes, so a scan that
-/// starts at a later line and is inside quotes at the end of one gets to the very same place.
-/// It skips the way there; else every line of a file in which quotes never close would be
-/// followed to the length limit.
-#[derive(Clone, Copy)]
-struct OpenEnd {
-    /// Offset in the file.
-    offset: u64,
-    state: State,
-}
-
-enum Frame {
-    Record(RecordSize),
-    Broken(Broken),
-    End,
-}
-
-/// How long a whole record is.
-struct RecordSize {
-    /// Bytes without the line end.
-    content: usize,
-    /// Bytes with the line end.
-    consumed: usize,
-    /// Line ends inside quotes and its own.
-    newlines: u64,
-}
-
-/// A record of which only the first physical line can be judged.
-struct Broken {
-    reason: RejectReason,
-    /// Bytes of the line, or what of them is here.
-    content: usize,
-    /// Index of the field whose quote was open at the end of the line.
-    field: usize,
-    /// The file ended before the length limit was reached.
-    at_end: bool,
-}
-
-impl Framing {
-    fn new(window: Window, max_record_bytes: usize) -> Self {
-        let scan = RecordScan {
-            max_fields: usize::MAX,
-            ..RecordScan::default()
-        };
-        Self {
-            window,
-            scan,
-            max_record_bytes,
-            open_end: None,
-        }
-    }
-
-    /// The next record or broken line; it stays in the window for the caller to consume.
-    fn frame(&mut self) -> Result<Frame, SourceError> {
-        self.scan.restart(self.known_end());
-        loop {
-            let bytes = self.window.bytes();
-            let size = match self.scan.advance(bytes, self.window.at_end()) {
-                Progress::Ended(size) => size,
-                // One byte more than the limit may still be the CR of a record that fits.
-                Progress::Exhausted if bytes.len() < self.max_record_bytes.saturating_add(2) => {
-                    self.window.grow()?;
-                    continue;
-                }
-                Progress::Exhausted | Progress::Unclosed => return self.broken(),
-            };
-            if size.consumed == 0 {
-                return Ok(Frame::End);
-            } else if size.content == 0 {
-                self.window.consume(size.consumed, size.newlines);
-                self.scan.restart(self.known_end());
-            } else if size.content > self.max_record_bytes {
-                return self.broken();
-            } else if self.scan.skipped {
-                // It closes within the limit after all: its fields are needed.
-                self.open_end = None;
-                self.scan.restart(None);
-            } else {
-                return Ok(Frame::Record(size));
-            }
-        }
-    }
-
-    fn known_end(&self) -> Option<(usize, State)> {
-        let end = self.open_end?;
-        let ahead = end.offset.checked_sub(self.window.offset())?;
-        Some((usize::try_from(ahead).ok()?, end.state))
-    }
-
-    fn broken(&mut self) -> Result<Frame, SourceError> {
-        let scan = &self.scan;
-        let field = scan.first_open.unwrap_or(scan.field_count);
-        let offset = self.window.offset() + scan.position as u64;
-        self.open_end = Some(OpenEnd {
-            offset,
-            state: scan.state,
-        });
-        let at_end = self.window.at_end() && self.window.bytes().len() <= self.max_record_bytes;
-        let (reason, content) = match self.window.first_line(self.max_record_bytes)? {
-            Some(PhysicalLine::Whole { content, .. }) => (RejectReason::UnclosedQuote, content),
-            Some(PhysicalLine::TooLong) => (RejectReason::RecordTooLong, self.max_record_bytes),
-            None => return Ok(Frame::End),
-        };
-        Ok(Frame::Broken(Broken {
-            reason,
-            content,
-            field,
-            at_end,
-        }))
-    }
-
-    fn too_long(&self) -> String {
-        format!(
-            "the line is longer than {}",
-            plural(self.max_record_bytes, "byte")
-        )
-    }
-
-    fn unclosed(&self, broken: &Broken, column: &str) -> String {
-        let limit = if broken.at_end {
-            "before the end of the file".to_owned()
-        } else {
-            format!(
-                "within a record of {}",
-                plural(self.max_record_bytes, "byte")
-            )
-        };
-        format!("the quote opened in {column} is not closed {limit}")
-    }
-}
-
-/// The automaton over the bytes of one record. Positions count from the record's first byte.
-#[derive(Default)]
-struct RecordScan {
-    state: State,
-    /// The next byte to look at.
-    position: usize,
-    field_start: usize,
-    quoting: Quoting,
-    /// The last quote that may close the field at hand.
-    close: usize,
-    field_count: usize,
-    /// The first `max_fields` of them.
-    fields: Vec<FieldSpan>,
-    /// Those behind the header's last are only counted: there may be millions of them.
-    max_fields: usize,
-    /// Line ends inside quotes.
-    newlines: u64,
-    /// Index of the field that was open at the first of them.
-    first_open: Option<usize>,
-    known_end: Option<(usize, State)>,
-    /// The scan went straight to `known_end`: its fields are incomplete.
-    skipped: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum State {
-    #[default]
-    FieldStart,
-    /// In an unquoted field, or behind the closing quote of a quoted one.
-    Plain,
-    Quoted,
-    /// Behind a quote that either closes the field or is the first of two.
-    AfterQuote,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Quoting {
-    #[default]
-    Unquoted,
-    Quoted,
-    /// Quoted, with two quotes in a row inside.
-    Doubled,
-}
-
-enum Progress {
-    /// The record ends, at its LF or with the file.
-    Ended(RecordSize),
-    /// The file ends inside quotes.
-    Unclosed,
-    /// More bytes are needed.
-    Exhausted,
-}
-
-enum Step {
-    On,
-    LineEnd,
-    Exhausted,
-}
-
-/// Where the value of a field is.
-#[derive(Debug, Clone, Copy)]
-struct FieldSpan {
-    start: usize,
-    end: usize,
-    /// The span holds quotes, the value is what they mean.
-    quotes: bool,
-}
-
-impl RecordScan {
-    fn restart(&mut self, known_end: Option<(usize, State)>) {
-        self.state = State::FieldStart;
-        self.position = 0;
-        self.field_start = 0;
-        self.quoting = Quoting::Unquoted;
-        self.field_count = 0;
-        self.fields.clear();
-        self.newlines = 0;
-        self.first_open = None;
-        self.known_end = known_end;
-        self.skipped = false;
-    }
-
-    /// Goes on over `bytes`, which may have grown at their end since the last call.
-    fn advance(&mut self, bytes: &[u8], at_end: bool) -> Progress {
-        loop {
-            let step = match self.state {
-                State::FieldStart => self.field_start(bytes),
-                State::Plain => self.plain(bytes),
-                State::Quoted => self.quoted(bytes),
-                State::AfterQuote => self.after_quote(bytes),
-            };
-            match step {
-                Step::On => {}
-                Step::LineEnd => return self.ended(bytes, 1),
-                Step::Exhausted if !at_end => return Progress::Exhausted,
-                Step::Exhausted if self.state == State::Quoted => return Progress::Unclosed,
-                Step::Exhausted => return self.ended(bytes, 0),
-            }
-        }
-    }
-
-    /// Leaves `position` at the line end: it may become the `known_end` of a later scan.
-    fn ended(&mut self, bytes: &[u8], line_end_bytes: usize) -> Progress {
-        let content = content_end(bytes, self.position);
-        self.push_field(content);
-        let consumed = self.position + line_end_bytes;
-        Progress::Ended(RecordSize {
-            content,
-            consumed,
-            newlines: self.newlines + 1,
-        })
-    }
-
-    fn field_start(&mut self, bytes: &[u8]) -> Step {
-        match bytes.get(self.position) {
-            None => return Step::Exhausted,
-            Some(b'"') => {
-                self.quoting = Quoting::Quoted;
-                self.state = State::Quoted;
-                self.position += 1;
-            }
-            Some(_) => self.state = State::Plain,
-        }
-        Step::On
-    }
-
-    fn plain(&mut self, bytes: &[u8]) -> Step {
-        while let Some(found) = memchr2(b',', b'\n', &bytes[self.position..]) {
-            self.position += found;
-            if bytes[self.position] == b'\n' {
-                return Step::LineEnd;
-            }
-            self.push_field(self.position);
-            self.position += 1;
-            self.field_start = self.position;
-            if matches!(bytes.get(self.position), None | Some(b'"')) {
-                self.state = State::FieldStart;
-                return Step::On;
-            }
-        }
-        self.position = bytes.len();
-        Step::Exhausted
-    }
-
-    fn quoted(&mut self, bytes: &[u8]) -> Step {
-        while let Some(found) = memchr2(b'"', b'\n', &bytes[self.position..]) {
-            let at = self.position + found;
-            self.position = at + 1;
-            if bytes[at] == b'"' {
-                self.close = at;
-                self.state = State::AfterQuote;
-                return Step::On;
-            }
-            self.newlines += 1;
-            self.first_open.get_or_insert(self.field_count);
-            if let Some((end, state)) = self.known_end.take_if(|(end, _)| at < *end) {
-                self.position = end;
-                self.state = state;
-                self.skipped = true;
-                return Step::On;
-            }
-        }
-        self.position = bytes.len();
-        Step::Exhausted
-    }
-
-    fn after_quote(&mut self, bytes: &[u8]) -> Step {
-        match bytes.get(self.position) {
-            None => return Step::Exhausted,
-            Some(b'"') => {
-                self.quoting = Quoting::Doubled;
-                self.state = State::Quoted;
-                self.position += 1;
-            }
-            Some(_) => self.state = State::Plain,
-        }
-        Step::On
-    }
-
-    fn push_field(&mut self, end: usize) {
-        if self.field_count < self.max_fields {
-            let start = self.field_start;
-            let (start, end, quotes) = match self.quoting {
-                Quoting::Unquoted => (start, end, false),
-                Quoting::Quoted if self.close + 1 == end => (start + 1, self.close, false),
-                Quoting::Quoted | Quoting::Doubled => (start, end, true),
-            };
-            self.fields.push(FieldSpan { start, end, quotes });
-        }
-        self.field_count += 1;
-        self.quoting = Quoting::Unquoted;
-    }
-}
-
-impl FieldSpan {
-    /// The field's value in the text of its record; `unquoted` is scratch space.
-    fn value<'t>(self, record: &'t str, unquoted: &'t mut String) -> &'t str {
-        let text = &record[self.start..self.end];
-        if !self.quotes {
-            return text;
-        }
-        unquoted.clear();
-        let mut rest = &text[1..];
-        while let Some(quote) = memchr(b'"', rest.as_bytes()) {
-            unquoted.push_str(&rest[..quote]);
-            rest = &rest[quote + 1..];
-            let Some(behind) = rest.strip_prefix('"') else {
-                break;
-            };
-            unquoted.push('"');
-            rest = behind;
-        }
-        unquoted.push_str(rest);
-        unquoted
-    }
 }
 
 #[cfg(test)]
@@ -586,26 +179,21 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
+    use super::super::decode::content_end;
     use super::super::reader::testing::{Outcome, limits, read};
-    use super::super::reader::{Format, Limits, RejectedRecord};
+    use super::super::reader::{Limits, RejectedRecord};
     use super::*;
 
     fn csv(content: &str, columns: &[&str]) -> Outcome {
-        read(Format::Csv, content.as_bytes(), columns, Limits::default()).unwrap()
+        read(SourceFormat::Csv, content.as_bytes(), columns, Limits::default()).unwrap()
     }
 
     #[test]
     fn columns_are_found_by_name_and_the_rest_becomes_extra() {
-        let outcome = csv(
-            "\u{FEFF}x,\"a\",b,\"y \"\"z\"\"\"\n1,2,3,4\n5,6,,\n",
-            &["b", "a"],
-        );
+        let outcome = csv("\u{FEFF}x,\"a\",b,\"y \"\"z\"\"\"\n1,2,3,4\n5,6,,\n", &["b", "a"]);
         assert_eq!(
             outcome.values(),
-            [
-                ["3", "2", r#"{"x":"1","y \"z\"":"4"}"#],
-                ["-", "6", r#"{"x":"5"}"#]
-            ]
+            [["3", "2", r#"{"x":"1","y \"z\"":"4"}"#], ["-", "6", r#"{"x":"5"}"#]]
         );
         assert_eq!(csv("a\n1\n", &["a"]).values(), [["1", "-"]]);
     }
@@ -635,10 +223,7 @@ mod tests {
 
     #[test]
     fn lines_are_physical_and_blank_ones_are_no_records() {
-        let outcome = csv(
-            "\n\r\na,b\n\n1,\"x\ny\r\n\"\r\n\n\r\n3,4\n,\n \n5,6",
-            &["a"],
-        );
+        let outcome = csv("\n\r\na,b\n\n1,\"x\ny\r\n\"\r\n\n\r\n3,4\n,\n \n5,6", &["a"]);
         assert_eq!(outcome.lines(), [5, 10, 11, 13]);
         assert_eq!(outcome.rejects(), [(12, RejectReason::FieldCount, " ")]);
         assert_eq!(csv("a\n1\n\"\"\n\n2\n", &["a"]).lines(), [2, 3, 5]);
@@ -649,24 +234,15 @@ mod tests {
         let outcome = csv("a,b\n1\n1,2\r\n1,\"2\n\",3\r\n", &["a"]);
         assert_eq!(outcome.lines(), [3]);
         let (few, many) = ((2, RejectReason::FieldCount, "1"), "1,\"2\n\",3");
-        assert_eq!(
-            outcome.rejects(),
-            [few, (4, RejectReason::FieldCount, many)]
-        );
-        assert_eq!(
-            outcome.rejected[0].detail,
-            "found 1 field, the header has 2"
-        );
-        assert_eq!(
-            outcome.rejected[1].detail,
-            "found 3 fields, the header has 2"
-        );
+        assert_eq!(outcome.rejects(), [few, (4, RejectReason::FieldCount, many)]);
+        assert_eq!(outcome.rejected[0].detail, "found 1 field, the header has 2");
+        assert_eq!(outcome.rejected[1].detail, "found 3 fields, the header has 2");
     }
 
     #[test]
     fn invalid_utf8_is_rejected_with_its_column() {
         let content = b"a,b\nx,y\xFF\nx,\"\xE9\"\n\xC3\xA9,\"q\"\"\"\x80\n\xFF\nx,y\n1,2,\xFF\n";
-        let outcome = read(Format::Csv, content, &["a", "b"], Limits::default()).unwrap();
+        let outcome = read(SourceFormat::Csv, content, &["a", "b"], Limits::default()).unwrap();
         assert_eq!(outcome.lines(), [6]);
         let details: Vec<_> = outcome.rejected.iter().map(|r| r.detail.as_str()).collect();
         assert_eq!(
@@ -686,10 +262,7 @@ mod tests {
     fn an_unclosed_quote_costs_one_line_only() {
         let outcome = csv("a,b\n1,2\n3,\"x\n5,6\r\n7,8\n", &["a"]);
         assert_eq!(outcome.lines(), [2, 4, 5]);
-        assert_eq!(
-            outcome.rejects(),
-            [(3, RejectReason::UnclosedQuote, "3,\"x")]
-        );
+        assert_eq!(outcome.rejects(), [(3, RejectReason::UnclosedQuote, "3,\"x")]);
         let detail = "the quote opened in column `b` is not closed before the end of the file";
         assert_eq!(outcome.rejected[0].detail, detail);
     }
@@ -698,20 +271,13 @@ mod tests {
     fn a_record_over_the_limit_costs_its_first_line_only() {
         let content = "a,b\n1,\"x\n3,4\n5,6\n7,\"\n8,9\n\n0123456789\n1,2\n";
         for block_bytes in [1, 5, 1000] {
-            let outcome = read(
-                Format::Csv,
-                content.as_bytes(),
-                &["a"],
-                limits(block_bytes, 9),
-            );
+            let outcome =
+                read(SourceFormat::Csv, content.as_bytes(), &["a"], limits(block_bytes, 9));
             let outcome = outcome.unwrap();
             assert_eq!(outcome.lines(), [3, 4, 6, 9]);
             let open = RejectReason::UnclosedQuote;
             let long = (8, RejectReason::RecordTooLong, "012345678");
-            assert_eq!(
-                outcome.rejects(),
-                [(2, open, "1,\"x"), (5, open, "7,\""), long]
-            );
+            assert_eq!(outcome.rejects(), [(2, open, "1,\"x"), (5, open, "7,\""), long]);
         }
     }
 
@@ -719,12 +285,7 @@ mod tests {
     fn a_file_in_which_no_quote_ever_closes_is_read_in_linear_time() {
         let line = "5\"b,\"c\n";
         let content = format!("a,b\n{}", line.repeat(200_000));
-        let outcome = read(
-            Format::Csv,
-            content.as_bytes(),
-            &["a"],
-            limits(1 << 16, 1 << 20),
-        );
+        let outcome = read(SourceFormat::Csv, content.as_bytes(), &["a"], limits(1 << 16, 1 << 20));
         assert_eq!(outcome.unwrap().rejected.len(), 200_000);
     }
 
@@ -744,11 +305,7 @@ mod tests {
             });
             text.push_str(&fields.collect::<Vec<_>>().join(","));
             if index + 1 < rows.len() || last_end {
-                text.push_str(if crlf[index % crlf.len()] {
-                    "\r\n"
-                } else {
-                    "\n"
-                });
+                text.push_str(if crlf[index % crlf.len()] { "\r\n" } else { "\n" });
             }
         }
         (text, lines)
@@ -774,7 +331,7 @@ mod tests {
             let (text, lines) = written(&[vec![header], table.clone()].concat(), &crlf, last_end);
             // All but the first column, backwards; the first is `_extra`.
             let columns: Vec<&str> = names[1..].iter().rev().map(String::as_str).collect();
-            let outcome = read(Format::Csv, text.as_bytes(), &columns, limits(block_bytes, 1 << 20));
+            let outcome = read(SourceFormat::Csv, text.as_bytes(), &columns, limits(block_bytes, 1 << 20));
             let outcome = outcome.unwrap();
             prop_assert_eq!(&outcome.rejected, &[]);
             prop_assert_eq!(outcome.lines(), &lines[1..]);
@@ -788,9 +345,9 @@ mod tests {
 
         #[test]
         fn random_bytes_never_panic(content in vec(any::<u8>(), 0..300), block_bytes in 1..50_usize) {
-            let _ = read(Format::Csv, &content, &["a"], limits(block_bytes, 40));
+            let _ = read(SourceFormat::Csv, &content, &["a"], limits(block_bytes, 40));
             let content = [&b"a,b\n"[..], &content].concat();
-            prop_assert!(read(Format::Csv, &content, &["a"], limits(block_bytes, 40)).is_ok());
+            prop_assert!(read(SourceFormat::Csv, &content, &["a"], limits(block_bytes, 40)).is_ok());
         }
     }
 
@@ -806,7 +363,7 @@ mod tests {
         ) {
             let content = [b"a,b\n", &body[..]].concat();
             let limits = limits(block_bytes, max_record_bytes);
-            let outcome = read(Format::Csv, &content, &["a", "b"], limits).unwrap();
+            let outcome = read(SourceFormat::Csv, &content, &["a", "b"], limits).unwrap();
             prop_assert_eq!(summary(&outcome), plain_loop(&content, max_record_bytes));
         }
     }
@@ -814,25 +371,14 @@ mod tests {
     /// `_extra` decoded, because JSON may escape one text in several ways.
     fn json_free(values: &[Option<String>]) -> (Vec<Option<String>>, Option<serde_json::Value>) {
         let (extra, columns) = values.split_last().unwrap();
-        (
-            columns.to_vec(),
-            extra
-                .as_ref()
-                .map(|text| serde_json::from_str(text).unwrap()),
-        )
+        (columns.to_vec(), extra.as_ref().map(|text| serde_json::from_str(text).unwrap()))
     }
 
-    type Summary = (
-        Vec<(i64, Vec<Option<String>>)>,
-        Vec<(u64, RejectReason, String)>,
-    );
+    type Summary = (Vec<(i64, Vec<Option<String>>)>, Vec<(u64, RejectReason, String)>);
 
     fn summary(outcome: &Outcome) -> Summary {
         let short = |r: &RejectedRecord| (r.first_line, r.reason, r.text.clone());
-        let rows = outcome
-            .rows
-            .iter()
-            .map(|(line, values)| (*line, values[..2].to_vec()));
+        let rows = outcome.rows.iter().map(|(line, values)| (*line, values[..2].to_vec()));
         (rows.collect(), outcome.rejected.iter().map(short).collect())
     }
 
@@ -843,10 +389,7 @@ mod tests {
         while start < content.len() {
             let bytes = &content[start..];
             let lossy = |end: usize| String::from_utf8_lossy(&bytes[..end]).into_owned();
-            let newline = bytes
-                .iter()
-                .position(|byte| *byte == b'\n')
-                .unwrap_or(bytes.len());
+            let newline = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
             let record =
                 plain_record(bytes).filter(|(_, end)| content_end(bytes, *end) <= max_record_bytes);
             let Some((fields, end)) = record else {
@@ -865,9 +408,7 @@ mod tests {
             } else if record_end > 0 && fields.len() != 2 {
                 rejected.push((line, RejectReason::FieldCount, lossy(record_end)));
             } else if record_end > 0 {
-                let texts = fields
-                    .into_iter()
-                    .map(|field| String::from_utf8(field).unwrap());
+                let texts = fields.into_iter().map(|field| String::from_utf8(field).unwrap());
                 let values = texts.map(|text| Some(text).filter(|text| !text.is_empty()));
                 rows.push((i64::try_from(line).unwrap(), values.collect()));
             }

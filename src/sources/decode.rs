@@ -47,18 +47,11 @@ impl Window {
     /// Fails when the file cannot be opened or decoded, and when its first bytes show gzip under
     /// another name or UTF-16: every row of such a file would be rejected one by one.
     pub(super) fn open(path: &Path, limits: Limits) -> Result<Self, SourceError> {
-        let file = File::open(path).map_err(|source| SourceError::Open {
-            path: path.to_owned(),
-            source,
-        })?;
-        let gzip = path
-            .extension()
-            .is_some_and(|ending| ending.eq_ignore_ascii_case("gz"));
+        let file = File::open(path)
+            .map_err(|source| SourceError::Open { path: path.to_owned(), source })?;
+        let gzip = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gz"));
         let input: Box<dyn Read + Send> = if gzip {
-            Box::new(MultiGzDecoder::new(BufReader::with_capacity(
-                limits.block_bytes,
-                file,
-            )))
+            Box::new(MultiGzDecoder::new(BufReader::with_capacity(limits.block_bytes, file)))
         } else {
             Box::new(file)
         };
@@ -90,10 +83,7 @@ impl Window {
                 return Ok(());
             }
         };
-        Err(SourceError::Encoding {
-            path: self.path.clone(),
-            encoding,
-        })
+        Err(SourceError::Encoding { path: self.path.clone(), encoding })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -207,11 +197,7 @@ impl Window {
 
 /// Where the content of a line ends whose LF (or whose file) ends at `line_end`: before its CR.
 pub(super) fn content_end(bytes: &[u8], line_end: usize) -> usize {
-    if bytes[..line_end].ends_with(b"\r") {
-        line_end - 1
-    } else {
-        line_end
-    }
+    if bytes[..line_end].ends_with(b"\r") { line_end - 1 } else { line_end }
 }
 
 #[cfg(test)]
@@ -227,13 +213,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         std::fs::write(&path, content).unwrap();
-        Window::open(
-            &path,
-            Limits {
-                block_bytes,
-                ..Limits::default()
-            },
-        )
+        Window::open(&path, Limits { block_bytes, ..Limits::default() })
     }
 
     fn rest(mut window: Window) -> Result<Vec<u8>, SourceError> {
@@ -266,9 +246,7 @@ mod tests {
     fn a_cut_off_gzip_file_is_an_error() {
         let whole = gzip(&b"1,2,3\n".repeat(1000));
         for kept in [0, 5, whole.len() - 1] {
-            let error = open("a.csv.gz", &whole[..kept], 64)
-                .and_then(rest)
-                .unwrap_err();
+            let error = open("a.csv.gz", &whole[..kept], 64).and_then(rest).unwrap_err();
             assert!(matches!(error, SourceError::Gzip { .. }), "{kept}: {error}");
         }
     }
@@ -287,10 +265,7 @@ mod tests {
         let missing = Window::open(&folder.path().join("no.csv"), Limits::default());
         assert!(matches!(missing.err().unwrap(), SourceError::Open { .. }));
         let not_a_file = Window::open(folder.path(), Limits::default());
-        assert!(matches!(
-            not_a_file.err().unwrap(),
-            SourceError::Read { .. }
-        ));
+        assert!(matches!(not_a_file.err().unwrap(), SourceError::Read { .. }));
     }
 
     #[test]

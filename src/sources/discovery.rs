@@ -58,21 +58,10 @@ impl SourceFile {
         if !metadata.is_file() {
             return Ok(None);
         }
-        let name = path
-            .strip_prefix(root)
-            .unwrap_or(&path)
-            .to_string_lossy()
-            .into_owned();
-        let modified_nanos = metadata
-            .modified()?
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_nanos());
-        Ok(Some(Self {
-            bytes: metadata.len(),
-            modified_nanos,
-            name,
-            path,
-        }))
+        let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
+        let modified_nanos =
+            metadata.modified()?.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+        Ok(Some(Self { bytes: metadata.len(), modified_nanos, name, path }))
     }
 
     /// Size and modification time: while they stay, the file is not hashed again.
@@ -93,20 +82,13 @@ impl SourceFile {
                 }
             }
         };
-        read().map_err(|source| SourceError::Open {
-            path: self.path.clone(),
-            source,
-        })
+        read().map_err(|source| SourceError::Open { path: self.path.clone(), source })
     }
 
     /// Whether size and time are still what they were when the file was listed.
     pub fn is_unchanged(&self) -> Result<bool, SourceError> {
-        let now = Self::stat_at(self.path.clone(), Path::new("")).map_err(|source| {
-            SourceError::Open {
-                path: self.path.clone(),
-                source,
-            }
-        })?;
+        let now = Self::stat_at(self.path.clone(), Path::new(""))
+            .map_err(|source| SourceError::Open { path: self.path.clone(), source })?;
         Ok(now.is_some_and(|now| now.stat() == self.stat()))
     }
 }
@@ -120,10 +102,8 @@ pub fn files_of(
     let pattern = template.replace(ARRIVAL_DATE, &arrival_date.to_string());
     let mut files = Vec::new();
     for path in matching(template, &pattern)? {
-        let file = SourceFile::stat_at(path, &root).map_err(|source| DiscoveryError::Listing {
-            template: template.to_owned(),
-            source,
-        })?;
+        let file = SourceFile::stat_at(path, &root)
+            .map_err(|source| DiscoveryError::Listing { template: template.to_owned(), source })?;
         files.extend(file);
     }
     files.sort_by(|left, right| left.name.cmp(&right.name));
@@ -138,10 +118,8 @@ pub fn all_files(template: &str) -> Result<BTreeMap<NaiveDate, Vec<SourceFile>>,
         let Some(date) = date_of(template, &path.to_string_lossy()) else {
             continue;
         };
-        let file = SourceFile::stat_at(path, &root).map_err(|source| DiscoveryError::Listing {
-            template: template.to_owned(),
-            source,
-        })?;
+        let file = SourceFile::stat_at(path, &root)
+            .map_err(|source| DiscoveryError::Listing { template: template.to_owned(), source })?;
         if let Some(file) = file {
             dates.entry(date).or_default().push(file);
         }
@@ -153,30 +131,19 @@ pub fn all_files(template: &str) -> Result<BTreeMap<NaiveDate, Vec<SourceFile>>,
 }
 
 fn matching(template: &str, pattern: &str) -> Result<Vec<PathBuf>, DiscoveryError> {
-    let options = MatchOptions {
-        require_literal_separator: true,
-        ..MatchOptions::new()
-    };
-    let paths = glob::glob_with(pattern, options).map_err(|source| DiscoveryError::Pattern {
+    let options = MatchOptions { require_literal_separator: true, ..MatchOptions::new() };
+    let paths = glob::glob_with(pattern, options)
+        .map_err(|source| DiscoveryError::Pattern { template: template.to_owned(), source })?;
+    paths.collect::<Result<_, _>>().map_err(|error: glob::GlobError| DiscoveryError::Listing {
         template: template.to_owned(),
-        source,
-    })?;
-    paths
-        .collect::<Result<_, _>>()
-        .map_err(|error: glob::GlobError| DiscoveryError::Listing {
-            template: template.to_owned(),
-            source: error.into(),
-        })
+        source: error.into(),
+    })
 }
 
 /// The date that, put into the template, matches the path.
 fn date_of(template: &str, path: &str) -> Option<NaiveDate> {
     path.char_indices()
-        .filter_map(|(at, _)| {
-            path.get(at..at + DATE_CHARACTERS)?
-                .parse::<NaiveDate>()
-                .ok()
-        })
+        .filter_map(|(at, _)| path.get(at..at + DATE_CHARACTERS)?.parse::<NaiveDate>().ok())
         .find(|date| {
             let pattern = template.replace(ARRIVAL_DATE, &date.to_string());
             Pattern::new(&pattern).is_ok_and(|pattern| pattern.matches(path))
@@ -185,9 +152,7 @@ fn date_of(template: &str, path: &str) -> Option<NaiveDate> {
 
 /// The folder above the first placeholder or glob character.
 fn fixed_part(template: &str) -> PathBuf {
-    let first = template
-        .find(['{', '*', '?', '['])
-        .unwrap_or(template.len());
+    let first = template.find(['{', '*', '?', '[']).unwrap_or(template.len());
     let fixed = &template[..first];
     PathBuf::from(fixed.rfind('/').map_or("", |slash| &fixed[..=slash]))
 }
@@ -224,18 +189,11 @@ mod tests {
 
     #[test]
     fn arrival_dates_are_read_from_the_paths() {
-        let folder = folder_with(&[
-            "x-2026-01-02.csv",
-            "x-2026-01-05.csv",
-            "x-notadate1.csv",
-            "y.csv",
-        ]);
+        let folder =
+            folder_with(&["x-2026-01-02.csv", "x-2026-01-05.csv", "x-notadate1.csv", "y.csv"]);
         let template = format!("{}/x-{{arrival_date}}.csv", folder.path().display());
         assert_eq!(
-            all_files(&template)
-                .unwrap()
-                .into_keys()
-                .collect::<Vec<_>>(),
+            all_files(&template).unwrap().into_keys().collect::<Vec<_>>(),
             [date("2026-01-02"), date("2026-01-05")]
         );
     }
@@ -246,18 +204,10 @@ mod tests {
         let template = format!("{}/{{arrival_date}}.csv", folder.path().display());
         let before = files_of(&template, date("2026-01-02")).unwrap().remove(0);
         let later = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(5);
-        File::options()
-            .write(true)
-            .open(&before.path)
-            .unwrap()
-            .set_modified(later)
-            .unwrap();
+        File::options().write(true).open(&before.path).unwrap().set_modified(later).unwrap();
         let after = files_of(&template, date("2026-01-02")).unwrap().remove(0);
         assert_ne!(before.stat(), after.stat());
-        assert_eq!(
-            before.content_hash().unwrap(),
-            after.content_hash().unwrap()
-        );
+        assert_eq!(before.content_hash().unwrap(), after.content_hash().unwrap());
         assert!(!before.is_unchanged().unwrap());
     }
 }

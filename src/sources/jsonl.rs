@@ -30,11 +30,7 @@ pub(super) struct JsonlRecords {
 
 impl JsonlRecords {
     pub(super) fn open(window: Window, max_record_bytes: usize, columns: &[String]) -> Self {
-        Self {
-            window,
-            max_record_bytes,
-            object: Object::new(columns),
-        }
+        Self { window, max_record_bytes, object: Object::new(columns) }
     }
 
     /// Reads records into `batch` until it is full or the file ends.
@@ -52,12 +48,7 @@ impl JsonlRecords {
                 Some(PhysicalLine::TooLong) => {
                     let start = &self.window.bytes()[..self.max_record_bytes];
                     let detail = format!("the line is longer than {} bytes", start.len());
-                    batch.reject(
-                        self.window.line(),
-                        start,
-                        RejectReason::RecordTooLong,
-                        detail,
-                    );
+                    batch.reject(self.window.line(), start, RejectReason::RecordTooLong, detail);
                     self.window.skip_line()?;
                 }
                 None => break,
@@ -124,11 +115,7 @@ enum Text {
 
 impl Object {
     fn new(columns: &[String]) -> Self {
-        let positions = columns
-            .iter()
-            .cloned()
-            .enumerate()
-            .map(|(at, name)| (name, at));
+        let positions = columns.iter().cloned().enumerate().map(|(at, name)| (name, at));
         Self {
             columns: positions.collect(),
             values: Vec::new(),
@@ -145,13 +132,11 @@ impl Object {
             return Err((RejectReason::NotAnObject, detail));
         }
         self.values.clear();
-        self.values
-            .resize_with(self.columns.len(), || Text::Missing);
+        self.values.resize_with(self.columns.len(), || Text::Missing);
         self.extras.clear();
         let mut json = serde_json::Deserializer::from_str(line);
         let read = FieldVisitor { line, object: self }.deserialize(&mut json);
-        read.and_then(|()| json.end())
-            .map_err(|e| invalid_json(&e))?;
+        read.and_then(|()| json.end()).map_err(|e| invalid_json(&e))?;
         self.mark_superseded(line);
         Ok(())
     }
@@ -162,12 +147,7 @@ impl Object {
             self.values[*column] = Text::of_json(line, value)?;
         } else {
             let (key, value) = (Span::of(line, key), Span::of(line, value));
-            self.extras.push(ExtraField {
-                name,
-                key,
-                value,
-                superseded: false,
-            });
+            self.extras.push(ExtraField { name, key, value, superseded: false });
         }
         Ok(())
     }
@@ -205,10 +185,7 @@ impl Span {
     /// The place of `part`, which is borrowed from `line`.
     fn of(line: &str, part: &str) -> Self {
         let start = part.as_ptr().addr() - line.as_ptr().addr();
-        Self {
-            start,
-            end: start + part.len(),
-        }
+        Self { start, end: start + part.len() }
     }
 
     fn in_line(self, line: &str) -> &str {
@@ -224,10 +201,7 @@ impl Text {
             Some(b'"') if memchr(b'\\', json.as_bytes()).is_some() => {
                 Self::Decoded(serde_json::from_str(json)?)
             }
-            Some(b'"') => Self::InLine(Span {
-                start: start + 1,
-                end: end - 1,
-            }),
+            Some(b'"') => Self::InLine(Span { start: start + 1, end: end - 1 }),
             Some(b'n') => Self::Missing,
             _ => Self::InLine(Span { start, end }),
         })
@@ -300,18 +274,12 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
+    use super::super::reader::Limits;
     use super::super::reader::testing::{Outcome, limits, read};
-    use super::super::reader::{Format, Limits};
     use super::*;
 
     fn jsonl(content: &str, columns: &[&str]) -> Outcome {
-        read(
-            Format::Jsonl,
-            content.as_bytes(),
-            columns,
-            Limits::default(),
-        )
-        .unwrap()
+        read(SourceFormat::Jsonl, content.as_bytes(), columns, Limits::default()).unwrap()
     }
 
     fn detail(content: &str) -> String {
@@ -346,21 +314,14 @@ mod tests {
         );
         assert_eq!(
             outcome.values(),
-            [
-                ["-", "x", r#"{"z":1.0,"\u0062":{"a": 1},"e":""}"#],
-                ["-", "-", "-"],
-                ["-", "2", "-"]
-            ]
+            [["-", "x", r#"{"z":1.0,"\u0062":{"a": 1},"e":""}"#], ["-", "-", "-"], ["-", "2", "-"]]
         );
     }
 
     #[test]
     fn the_last_of_repeated_keys_wins_however_it_is_escaped() {
         let line = r#"{"a":1,"x":1,"y":0,"a":2,"\u0078":2,"\u0061":3,"z":1,"z":null}"#;
-        assert_eq!(
-            jsonl(line, &["a"]).values(),
-            [["3", r#"{"y":0,"\u0078":2}"#]]
-        );
+        assert_eq!(jsonl(line, &["a"]).values(), [["3", r#"{"y":0,"\u0078":2}"#]]);
         assert_eq!(jsonl(r#"{"a":1,"a":null}"#, &["a"]).values(), [["-", "-"]]);
     }
 
@@ -397,10 +358,7 @@ mod tests {
     #[test]
     fn a_deeply_nested_value_is_kept() {
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-        assert_eq!(
-            jsonl(&format!("{{\"a\":{deep}}}"), &["a"]).values(),
-            [[deep.as_str(), "-"]]
-        );
+        assert_eq!(jsonl(&format!("{{\"a\":{deep}}}"), &["a"]).values(), [[deep.as_str(), "-"]]);
     }
 
     #[test]
@@ -408,7 +366,7 @@ mod tests {
         let content = b"{\"a\":\"\xFF\"}\n{\"a\":  12345}\n{\"a\":1}\n{\"a\":\"unended";
         for block_bytes in [1, 7, 1000] {
             let limits = limits(block_bytes, 12);
-            let outcome = read(Format::Jsonl, content, &["a"], limits).unwrap();
+            let outcome = read(SourceFormat::Jsonl, content, &["a"], limits).unwrap();
             assert_eq!(outcome.lines(), [3]);
             assert_eq!(
                 outcome.rejects(),
@@ -432,7 +390,7 @@ mod tests {
             };
             let content: String = records.iter().map(line).collect();
             let limits = limits(block_bytes, 1 << 20);
-            let outcome = read(Format::Jsonl, content.as_bytes(), &["n", "a"], limits).unwrap();
+            let outcome = read(SourceFormat::Jsonl, content.as_bytes(), &["n", "a"], limits).unwrap();
             prop_assert_eq!(&outcome.rejected, &[]);
             prop_assert_eq!(outcome.rows.len(), records.len());
             for ((_, values), (a, b, n)) in outcome.rows.iter().zip(&records) {
@@ -448,14 +406,14 @@ mod tests {
             content in vec(prop::sample::select(b"{}{}\"\"::,[]a1\\\n\n\r \xFF".to_vec()), 0..120),
             block_bytes in 1..30_usize,
         ) {
-            let small = read(Format::Jsonl, &content, &["a"], limits(block_bytes, 20));
-            let large = read(Format::Jsonl, &content, &["a"], limits(4096, 20));
+            let small = read(SourceFormat::Jsonl, &content, &["a"], limits(block_bytes, 20));
+            let large = read(SourceFormat::Jsonl, &content, &["a"], limits(4096, 20));
             prop_assert_eq!(small.unwrap(), large.unwrap());
         }
 
         #[test]
         fn random_bytes_never_panic(content in vec(any::<u8>(), 0..300)) {
-            let _ = read(Format::Jsonl, &content, &["a"], limits(16, 40));
+            let _ = read(SourceFormat::Jsonl, &content, &["a"], limits(16, 40));
         }
     }
 }

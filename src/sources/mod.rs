@@ -3,9 +3,10 @@
 mod csv;
 mod decode;
 mod discovery;
+mod framing;
 mod jsonl;
 mod raw_batch;
 mod reader;
 
 pub use discovery::{DiscoveryError, SourceFile, all_files, files_of};
-pub use reader::{Format, ParsedBatch, RecordReader, RejectReason, RejectedRecord, SourceError};
+pub use reader::{ParsedBatch, RecordReader, RejectReason, RejectedRecord, SourceError};

@@ -34,10 +34,8 @@ pub(super) struct RawBatch {
 
 impl RawBatch {
     pub(super) fn new(columns: &[String]) -> Self {
-        let mut fields: Vec<Field> = columns
-            .iter()
-            .map(|name| Field::new(name, DataType::Utf8, true))
-            .collect();
+        let mut fields: Vec<Field> =
+            columns.iter().map(|name| Field::new(name, DataType::Utf8, true)).collect();
         fields.push(Field::new(EXTRA_COLUMN, DataType::Utf8, true));
         fields.push(Field::new(LINE_COLUMN, DataType::Int64, false));
         Self {
@@ -92,21 +90,12 @@ impl RawBatch {
     ) {
         let text = lossy_text(record, REJECTED_TEXT_BYTES);
         self.text_bytes += text.len();
-        self.rejected.push(RejectedRecord {
-            first_line,
-            text,
-            reason,
-            detail,
-        });
+        self.rejected.push(RejectedRecord { first_line, text, reason, detail });
     }
 
     /// Hands out the batch and starts the next one with the capacity this one needed.
     pub(super) fn finish(&mut self) -> Result<ParsedBatch, ArrowError> {
-        let texts = self
-            .columns
-            .iter_mut()
-            .chain([&mut self.extras])
-            .map(finish_text);
+        let texts = self.columns.iter_mut().chain([&mut self.extras]).map(finish_text);
         let mut arrays: Vec<ArrayRef> = texts.collect();
         arrays.push(Arc::new(self.lines.finish()));
         self.rows = 0;
@@ -229,19 +218,11 @@ mod tests {
         batch.extra.push_json("\"n\"", "1.0");
         batch.end_row(7, 3);
         let rows = batch.finish().unwrap().rows;
-        let names: Vec<_> = rows
-            .schema()
-            .fields()
-            .iter()
-            .map(|f| f.name().clone())
-            .collect();
+        let names: Vec<_> = rows.schema().fields().iter().map(|f| f.name().clone()).collect();
         assert_eq!(names, ["b", "a", "_extra", "_line"]);
         assert_eq!(rows.column(0).as_string::<i32>().value(0), "x");
         assert!(rows.column(1).is_null(0));
-        assert_eq!(
-            rows.column(2).as_string::<i32>().value(0),
-            r#"{"k":"v\"","n":1.0}"#
-        );
+        assert_eq!(rows.column(2).as_string::<i32>().value(0), r#"{"k":"v\"","n":1.0}"#);
         assert_eq!(rows.column(3).as_primitive::<Int64Type>().value(0), 7);
         assert!(batch.is_empty());
         assert_eq!(batch.finish().unwrap().rows.num_rows(), 0);

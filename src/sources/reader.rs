@@ -14,36 +14,18 @@ use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::csv::CsvRecords;
 use super::decode::Window;
 use super::jsonl::JsonlRecords;
 use super::raw_batch::{EXTRA_COLUMN, LINE_COLUMN, RawBatch};
+use crate::config::SourceFormat;
 
 /// Bytes of the longest record that is read; also what an unclosed quote can hold in memory.
 const MAX_RECORD_BYTES: usize = 16 << 20;
 /// Bytes read from a file at a time.
 const BLOCK_BYTES: usize = 256 << 10;
-
-/// How the records of a file are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// Comma separated, with a header line, quoted as spreadsheets and databases export it.
-    Csv,
-    /// One JSON object per line.
-    Jsonl,
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Csv => "csv",
-            Self::Jsonl => "jsonl",
-        })
-    }
-}
 
 /// The sizes a reader keeps to.
 #[derive(Debug, Clone, Copy)]
@@ -54,10 +36,7 @@ pub(super) struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            block_bytes: BLOCK_BYTES,
-            max_record_bytes: MAX_RECORD_BYTES,
-        }
+        Self { block_bytes: BLOCK_BYTES, max_record_bytes: MAX_RECORD_BYTES }
     }
 }
 
@@ -79,34 +58,31 @@ impl RecordReader {
     ///
     /// `columns` are the fields that get a column of their own, in that order. They are matched
     /// exactly; a CSV header must have them all, a JSON object may lack any.
-    pub fn open(path: &Path, format: Format, columns: &[String]) -> Result<Self, SourceError> {
+    pub fn open(
+        path: &Path,
+        format: SourceFormat,
+        columns: &[String],
+    ) -> Result<Self, SourceError> {
         Self::open_within(path, format, columns, Limits::default())
     }
 
     fn open_within(
         path: &Path,
-        format: Format,
+        format: SourceFormat,
         columns: &[String],
         limits: Limits,
     ) -> Result<Self, SourceError> {
         let mut seen = HashSet::from([EXTRA_COLUMN, LINE_COLUMN]);
         if let Some(name) = columns.iter().find(|name| !seen.insert(name)) {
-            return Err(SourceError::Columns {
-                path: path.to_owned(),
-                name: name.clone(),
-            });
+            return Err(SourceError::Columns { path: path.to_owned(), name: name.clone() });
         }
         let window = Window::open(path, limits)?;
         let max_bytes = limits.max_record_bytes;
         let records = match format {
-            Format::Csv => Records::Csv(CsvRecords::open(window, max_bytes, columns)?),
-            Format::Jsonl => Records::Jsonl(JsonlRecords::open(window, max_bytes, columns)),
+            SourceFormat::Csv => Records::Csv(CsvRecords::open(window, max_bytes, columns)?),
+            SourceFormat::Jsonl => Records::Jsonl(JsonlRecords::open(window, max_bytes, columns)),
         };
-        Ok(Self {
-            path: path.to_owned(),
-            records,
-            batch: RawBatch::new(columns),
-        })
+        Ok(Self { path: path.to_owned(), records, batch: RawBatch::new(columns) })
     }
 
     /// The next good records, at most `max_rows` (0 counts as 1), with the bad ones between them.
@@ -122,10 +98,7 @@ impl RecordReader {
             return Ok(None);
         }
         let batch = self.batch.finish();
-        batch.map(Some).map_err(|source| SourceError::Batch {
-            path: self.path.clone(),
-            source,
-        })
+        batch.map(Some).map_err(|source| SourceError::Batch { path: self.path.clone(), source })
     }
 }
 
@@ -329,10 +302,7 @@ impl MissingColumn {
             .filter(|(similarity, _)| *similarity >= Self::SIMILAR)
             .max_by(|a, b| a.0.total_cmp(&b.0))
             .map(|(_, other)| other.clone());
-        Self {
-            name: name.to_owned(),
-            nearest,
-        }
+        Self { name: name.to_owned(), nearest }
     }
 }
 
@@ -346,19 +316,11 @@ impl fmt::Display for MissingColumn {
 }
 
 fn quoted(names: &[String]) -> String {
-    names
-        .iter()
-        .map(|name| format!("`{name}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 fn joined(columns: &[MissingColumn]) -> String {
-    columns
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(", ")
+    columns.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// What the tests of the formats share.
@@ -381,9 +343,7 @@ pub(super) mod testing {
         /// The values of each row; null is `-`.
         pub(crate) fn values(&self) -> Vec<Vec<&str>> {
             let values = self.rows.iter().map(|(_, values)| values.iter());
-            values
-                .map(|row| row.map(|value| value.as_deref().unwrap_or("-")).collect())
-                .collect()
+            values.map(|row| row.map(|value| value.as_deref().unwrap_or("-")).collect()).collect()
         }
 
         pub(crate) fn lines(&self) -> Vec<i64> {
@@ -391,22 +351,16 @@ pub(super) mod testing {
         }
 
         pub(crate) fn rejects(&self) -> Vec<(u64, RejectReason, &str)> {
-            self.rejected
-                .iter()
-                .map(|r| (r.first_line, r.reason, r.text.as_str()))
-                .collect()
+            self.rejected.iter().map(|r| (r.first_line, r.reason, r.text.as_str())).collect()
         }
     }
 
     pub(crate) fn limits(block_bytes: usize, max_record_bytes: usize) -> Limits {
-        Limits {
-            block_bytes,
-            max_record_bytes,
-        }
+        Limits { block_bytes, max_record_bytes }
     }
 
     pub(crate) fn read(
-        format: Format,
+        format: SourceFormat,
         content: &[u8],
         columns: &[&str],
         limits: Limits,
@@ -442,7 +396,7 @@ mod tests {
     use super::*;
 
     fn error(content: &str, columns: &[&str]) -> String {
-        let error = read(Format::Csv, content.as_bytes(), columns, Limits::default());
+        let error = read(SourceFormat::Csv, content.as_bytes(), columns, Limits::default());
         let message = error.unwrap_err().to_string();
         let (_, behind_path) = message.split_once("batch").unwrap();
         behind_path.trim_start().to_owned()
@@ -451,10 +405,7 @@ mod tests {
     #[test]
     fn a_header_without_declared_columns_names_them_all_and_the_nearest() {
         assert_eq!(
-            error(
-                "\n\"userid\",Product-Code ,x\n",
-                &["user_id", "product_code", "x", "zzz"]
-            ),
+            error("\n\"userid\",Product-Code ,x\n", &["user_id", "product_code", "x", "zzz"]),
             "in line 2 lacks `user_id` (is it `userid`?), `product_code` (is it `Product-Code `?), \
              `zzz`; it has `userid`, `Product-Code `, `x`; correct the file or the columns of the \
              feed"
@@ -468,12 +419,9 @@ mod tests {
         assert!(error("a,b,a,a,c,b\n", &[]).starts_with("in line 1 repeats `a`, `b`;"));
         let unclosed = "in line 1: the quote opened in name 2 is not closed before the end of the";
         assert!(error("a,\"b\n1,2\n", &[]).starts_with(unclosed));
-        let long = read(Format::Csv, b"abcdef\n", &[], limits(2, 5)).unwrap_err();
-        assert!(
-            long.to_string()
-                .contains("in line 1: the line is longer than 5 bytes")
-        );
-        let latin = read(Format::Csv, b"a,\xE9\n1,2\n", &[], Limits::default()).unwrap_err();
+        let long = read(SourceFormat::Csv, b"abcdef\n", &[], limits(2, 5)).unwrap_err();
+        assert!(long.to_string().contains("in line 1: the line is longer than 5 bytes"));
+        let latin = read(SourceFormat::Csv, b"a,\xE9\n1,2\n", &[], Limits::default()).unwrap_err();
         assert!(latin.to_string().contains("not UTF-8 at byte offset 2"));
     }
 
@@ -481,7 +429,8 @@ mod tests {
     fn a_repeated_or_reserved_column_is_refused_before_the_file_is_opened() {
         for columns in [["a", "a"], ["a", "_extra"], ["_line", "a"]] {
             let columns = columns.map(str::to_owned);
-            let opened = RecordReader::open(Path::new("no such file"), Format::Jsonl, &columns);
+            let opened =
+                RecordReader::open(Path::new("no such file"), SourceFormat::Jsonl, &columns);
             assert!(matches!(opened.err().unwrap(), SourceError::Columns { .. }));
         }
     }
@@ -489,24 +438,18 @@ mod tests {
     #[test]
     fn a_file_with_nothing_behind_its_header_has_no_batch() {
         for content in ["a,b", "a,b\r\n", "a,b\n\n\n"] {
-            let outcome = read(Format::Csv, content.as_bytes(), &["b"], Limits::default());
+            let outcome = read(SourceFormat::Csv, content.as_bytes(), &["b"], Limits::default());
             assert_eq!(outcome.unwrap(), testing::Outcome::default());
         }
-        let outcome = read(Format::Jsonl, b"", &["b"], Limits::default());
+        let outcome = read(SourceFormat::Jsonl, b"", &["b"], Limits::default());
         assert_eq!(outcome.unwrap(), testing::Outcome::default());
     }
 
     #[test]
     fn reasons_and_formats_are_written_in_lower_case() {
         assert_eq!(RejectReason::NotAnObject.to_string(), "not_an_object");
-        assert_eq!(
-            serde_json::to_string(&RejectReason::InvalidUtf8).unwrap(),
-            "\"invalid_utf8\""
-        );
-        assert_eq!(
-            serde_json::from_str::<Format>("\"jsonl\"").unwrap(),
-            Format::Jsonl
-        );
-        assert_eq!(Format::Csv.to_string(), "csv");
+        assert_eq!(serde_json::to_string(&RejectReason::InvalidUtf8).unwrap(), "\"invalid_utf8\"");
+        assert_eq!(serde_json::from_str::<SourceFormat>("\"jsonl\"").unwrap(), SourceFormat::Jsonl);
+        assert_eq!(SourceFormat::Csv.to_string(), "csv");
     }
 }

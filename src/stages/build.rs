@@ -51,13 +51,11 @@ pub async fn pending(stage: &StageContext<'_>) -> Result<Vec<PendingDate>, LakeE
         Some(ods) => Ids::read(&ods_name, &ods).await?.built_dates(feed),
         None => BTreeMap::new(),
     };
-    let dates = delivered
-        .into_iter()
-        .map(|(arrival_date, deliveries)| PendingDate {
-            arrival_date,
-            deliveries,
-            built: built.get(&arrival_date).copied().unwrap_or_default(),
-        });
+    let dates = delivered.into_iter().map(|(arrival_date, deliveries)| PendingDate {
+        arrival_date,
+        deliveries,
+        built: built.get(&arrival_date).copied().unwrap_or_default(),
+    });
     Ok(dates.filter(|date| date.built != date.deliveries).collect())
 }
 
@@ -67,9 +65,7 @@ pub async fn newest_built(stage: &StageContext<'_>) -> Result<Option<NaiveDate>,
     let Some(table) = stage.lake.load(&name).await? else {
         return Ok(None);
     };
-    let built = Ids::read(&name, &table)
-        .await?
-        .built_dates(&stage.feed.name);
+    let built = Ids::read(&name, &table).await?.built_dates(&stage.feed.name);
     Ok(built.into_keys().next_back())
 }
 
@@ -86,11 +82,7 @@ pub async fn build(
             Err(BuildError::Lake(source)) if source.is_conflict() => {
                 if attempt == ATTEMPTS {
                     let feed = stage.feed.name.clone();
-                    return Err(BuildError::Contended {
-                        feed,
-                        attempts: ATTEMPTS,
-                        source,
-                    });
+                    return Err(BuildError::Contended { feed, attempts: ATTEMPTS, source });
                 }
                 tracing::warn!(%source, attempt, "planning the build again");
                 tokio::time::sleep(jitter(attempt)).await;
@@ -118,13 +110,9 @@ async fn build_once(
         .load(&raw_name)
         .await?
         .ok_or_else(|| BuildError::NothingIngested { feed: feed.clone() })?;
-    let deliveries = Ids::read(&raw_name, &raw)
-        .await?
-        .deliveries(feed, arrival_date);
+    let deliveries = Ids::read(&raw_name, &raw).await?.deliveries(feed, arrival_date);
     let (ods_name, ods, book) = open_ods(stage).await?;
-    let built = Ids::read(&ods_name, &ods)
-        .await?
-        .version(&ids::build(feed, arrival_date));
+    let built = Ids::read(&ods_name, &ods).await?.version(&ids::build(feed, arrival_date));
     let mut outcome = StageOutcome {
         version_before: ods.version(),
         version_after: ods.version(),
@@ -139,16 +127,9 @@ async fn build_once(
     let compiled = CompiledBook::compile(&context, feed, &book)?;
     let deliveries_read =
         read_deliveries(stage, &context, &raw, &book, &compiled, arrival_date).await?;
-    let builder = SessionBuilder {
-        context: &context,
-        feed,
-        book: &compiled,
-        rule_book: &book,
-    };
+    let builder = SessionBuilder { context: &context, feed, book: &compiled, rule_book: &book };
     let known = builder.judged(scan(&context, &ods_name, &ods).await?)?;
-    let changes = builder
-        .changes(known, deliveries_read.candidates, vec![])
-        .await?;
+    let changes = builder.changes(known, deliveries_read.candidates, vec![]).await?;
     outcome.rows_read = Some(deliveries_read.rows_read);
     outcome.quarantined.clone_from(&deliveries_read.reasons);
     balance(stage, arrival_date, &mut outcome, &changes)?;
@@ -161,15 +142,8 @@ async fn build_once(
     ];
     let provenance = provenance(stage, "build", &[(&raw_name, &raw), (&ods_name, &ods)]);
     fail::fail_point!("ods_before_commit", |_| std::process::abort());
-    let merged = merge::merge(
-        &context,
-        &ods_name,
-        &ods,
-        changes.rows,
-        commit_ids,
-        &provenance,
-    )
-    .await?;
+    let merged =
+        merge::merge(&context, &ods_name, &ods, changes.rows, commit_ids, &provenance).await?;
     fail::fail_point!("ods_after_commit", |_| std::process::abort());
     outcome.version_after = Some(merged.version);
     record_files(stage, &ods_name, &ods, &mut outcome).await?;
@@ -186,17 +160,11 @@ pub(crate) async fn open_ods(
         Some(table) => table,
         None => {
             let compiled = rules::compile(stage, &first)?;
-            let record = |source| BuildError::Record {
-                table: name.clone(),
-                source,
-            };
+            let record = |source| BuildError::Record { table: name.clone(), source };
             let json = first.to_json().map_err(record)?;
             let properties = HashMap::from([(RULES_PROPERTY.to_owned(), json)]);
             let schema = contracts::ods(&compiled.attributes);
-            stage
-                .lake
-                .load_or_create(&name, &schema, &[PDATE], properties)
-                .await?
+            stage.lake.load_or_create(&name, &schema, &[PDATE], properties).await?
         }
     };
     let book = RuleBook::read(&name, &table)?.unwrap_or(first);
@@ -222,16 +190,11 @@ pub(crate) async fn read_deliveries(
     arrival_date: NaiveDate,
 ) -> Result<Deliveries, BuildError> {
     let name = TableName::Raw(stage.feed.name.clone());
-    let rows = |source| BuildError::Rows {
-        table: name.clone(),
-        source: Box::new(source),
-    };
+    let rows = |source| BuildError::Rows { table: name.clone(), source: Box::new(source) };
     let starts: Vec<_> = book.sessions.iter().map(|entry| entry.from).collect();
     let mapping = &compiled.mappings[book.mapping_at(arrival_date)];
     let reader = EventReader::new(compiled, mapping, &starts, arrival_date);
-    let date = lit(datafusion::common::ScalarValue::Date32(Some(date32(
-        arrival_date,
-    ))));
+    let date = lit(datafusion::common::ScalarValue::Date32(Some(date32(arrival_date))));
     let mut batches = scan(context, &name, raw)
         .await?
         .filter(ident(UPDATED_AT).eq(date))
@@ -273,11 +236,7 @@ fn quarantined(
                 reason: reason.as_str(),
                 detail: detail.to_owned(),
                 file: files.value(row).to_owned(),
-                line: if lines.is_valid(row) {
-                    lines.value(row)
-                } else {
-                    0
-                },
+                line: if lines.is_valid(row) { lines.value(row) } else { 0 },
                 text: Some(row_text(raw, row)?),
             })
         })
@@ -338,11 +297,7 @@ pub(crate) async fn record_files(
     };
     let files = |table: &DeltaTable| -> Result<HashMap<String, i64>, LakeError> {
         let dates = by_date(name, table, PDATE)?;
-        Ok(dates
-            .into_values()
-            .flatten()
-            .map(|file| (file.remove.path, file.bytes))
-            .collect())
+        Ok(dates.into_values().flatten().map(|file| (file.remove.path, file.bytes)).collect())
     };
     let (old, new) = (files(before)?, files(&after)?);
     let totals = |these: &HashMap<String, i64>, but: &HashMap<String, i64>| {

@@ -37,11 +37,7 @@ pub fn candidate_schema(attributes: &[Field]) -> SchemaRef {
         required("is_user_action", DataType::Boolean),
         required("pdate", DataType::Date32),
         required("_updated_at", DataType::Date32),
-        Field::new(
-            "attributes",
-            DataType::Struct(attribute_fields(attributes)),
-            true,
-        ),
+        Field::new("attributes", DataType::Struct(attribute_fields(attributes)), true),
         required("attributes_key", DataType::Binary),
         required("opens", DataType::Boolean),
         required("closes", DataType::Boolean),
@@ -92,13 +88,7 @@ impl<'a> EventReader<'a> {
     ) -> Self {
         let entry_starts = entry_starts.iter().map(|from| from.map(date32)).collect();
         let schema = candidate_schema(&book.attributes);
-        Self {
-            book,
-            mapping,
-            entry_starts,
-            arrival_date,
-            schema,
-        }
+        Self { book, mapping, entry_starts, arrival_date, schema }
     }
 
     /// Splits a batch of raw rows into candidate events and rejects.
@@ -127,14 +117,7 @@ impl<'a> EventReader<'a> {
         let timestamp = self.timestamps(&input, rejects)?;
         let pdate = timestamps::dates_in(&timestamp, self.book.zone);
         let attributes = self.attributes(&input, rejects)?;
-        Ok(Mapped {
-            user_id,
-            product_code,
-            event_id,
-            timestamp,
-            pdate,
-            attributes,
-        })
+        Ok(Mapped { user_id, product_code, event_id, timestamp, pdate, attributes })
     }
 
     fn timestamps(
@@ -144,10 +127,8 @@ impl<'a> EventReader<'a> {
     ) -> Result<TimestampMicrosecondArray, DataFusionError> {
         let expression = &self.mapping.timestamp;
         let values = evaluate(expression, input, expression.data_type(), rejects)?;
-        let read_as = ReadAs {
-            zone: self.book.zone,
-            format: self.mapping.timestamp_format.as_deref(),
-        };
+        let read_as =
+            ReadAs { zone: self.book.zone, format: self.mapping.timestamp_format.as_deref() };
         timestamps::to_micros(&values, read_as, rejects)
     }
 
@@ -176,9 +157,7 @@ impl<'a> EventReader<'a> {
         let depth = Days::new(self.mapping.update_depth_days.into());
         let arrival = self.arrival_date;
         let first = arrival.checked_sub_days(depth).map_or(i32::MIN, date32);
-        let last = arrival
-            .checked_add_days(Days::new(1))
-            .map_or(i32::MAX, date32);
+        let last = arrival.checked_add_days(Days::new(1)).map_or(i32::MAX, date32);
         let marked = column(raw, "_accept_late")?.as_boolean().clone();
         let pdate = &mapped.pdate;
         rejects.reject_where_with(Reason::BeyondUpdateDepth, |row| {
@@ -208,26 +187,19 @@ impl<'a> EventReader<'a> {
         kept: &[usize],
         rejects: &mut Rejects,
     ) -> Result<RecordBatch, DataFusionError> {
-        let entries: Int32Array = mapped
-            .pdate
-            .iter()
-            .map(|date| date.map(|date| self.entry_at(date)))
-            .collect();
+        let entries: Int32Array =
+            mapped.pdate.iter().map(|date| date.map(|date| self.entry_at(date))).collect();
         let rows = kept.len();
         let mut flags = Flags::new(rows);
         for entry in 0..self.book.sessions.len() {
-            let under: Vec<usize> = (0..rows)
-                .filter(|row| entries.value(*row) == as_entry(entry))
-                .collect();
+            let under: Vec<usize> =
+                (0..rows).filter(|row| entries.value(*row) == as_entry(entry)).collect();
             if !under.is_empty() {
                 self.judge_under(entry, &under, mapped, kept, &mut flags, rejects)?;
             }
         }
         let all = self.candidates(mapped, &entries, &flags)?;
-        let good: BooleanArray = kept
-            .iter()
-            .map(|row| Some(!rejects.is_rejected(*row)))
-            .collect();
+        let good: BooleanArray = kept.iter().map(|row| Some(!rejects.is_rejected(*row))).collect();
         Ok(filter_record_batch(&all, &good)?)
     }
 
@@ -270,16 +242,10 @@ impl<'a> EventReader<'a> {
     ) -> Result<RecordBatch, DataFusionError> {
         let rows = entries.len();
         let rules = |entry: i32| &self.book.sessions[usize::try_from(entry).unwrap_or(0)].written;
-        let timeouts: DurationMicrosecondArray = entries
-            .values()
-            .iter()
-            .map(|entry| Some(rules(*entry).timeout_micros))
-            .collect();
-        let max_durations: DurationMicrosecondArray = entries
-            .values()
-            .iter()
-            .map(|entry| rules(*entry).max_duration_micros)
-            .collect();
+        let timeouts: DurationMicrosecondArray =
+            entries.values().iter().map(|entry| Some(rules(*entry).timeout_micros)).collect();
+        let max_durations: DurationMicrosecondArray =
+            entries.values().iter().map(|entry| rules(*entry).max_duration_micros).collect();
         let attributes = self.attributes_struct(mapped, rows)?;
         Ok(RecordBatch::try_new(
             Arc::clone(&self.schema),
@@ -298,11 +264,7 @@ impl<'a> EventReader<'a> {
                 Arc::new(entries.clone()),
                 Arc::new(timeouts),
                 Arc::new(max_durations),
-                Arc::new(DurationMicrosecondArray::from(vec![
-                    self.mapping
-                        .lookback_micros;
-                    rows
-                ])),
+                Arc::new(DurationMicrosecondArray::from(vec![self.mapping.lookback_micros; rows])),
             ],
         )?)
     }
@@ -318,18 +280,12 @@ impl<'a> EventReader<'a> {
         } else {
             mapped.attributes.clone()
         };
-        Ok(StructArray::try_new_with_length(
-            fields, columns, None, rows,
-        )?)
+        Ok(StructArray::try_new_with_length(fields, columns, None, rows)?)
     }
 
     fn entry_at(&self, pdate: i32) -> i32 {
         let after = self.entry_starts.iter().skip(1);
-        as_entry(
-            after
-                .take_while(|from| from.is_some_and(|from| from <= pdate))
-                .count(),
-        )
+        as_entry(after.take_while(|from| from.is_some_and(|from| from <= pdate)).count())
     }
 }
 
@@ -343,20 +299,13 @@ impl Mapped {
             Arc::new(self.pdate.clone()),
         ];
         columns.extend(self.attributes.iter().cloned());
-        Ok(RecordBatch::try_new(
-            judged_columns(attributes, false),
-            columns,
-        )?)
+        Ok(RecordBatch::try_new(judged_columns(attributes, false), columns)?)
     }
 }
 
 /// A rule that yields null is false.
 fn null_is_false(flags: &BooleanArray) -> BooleanArray {
-    if flags.null_count() == 0 {
-        flags.clone()
-    } else {
-        prep_null_mask_filter(flags)
-    }
+    if flags.null_count() == 0 { flags.clone() } else { prep_null_mask_filter(flags) }
 }
 
 fn with_user_action(
@@ -366,14 +315,8 @@ fn with_user_action(
 ) -> Result<RecordBatch, DataFusionError> {
     let mut columns = input.columns().to_vec();
     // `is_user_action` stands before the attributes, after the five fixed columns.
-    columns.insert(
-        input.num_columns() - attributes.len(),
-        Arc::new(action.clone()),
-    );
-    Ok(RecordBatch::try_new(
-        judged_columns(attributes, true),
-        columns,
-    )?)
+    columns.insert(input.num_columns() - attributes.len(), Arc::new(action.clone()));
+    Ok(RecordBatch::try_new(judged_columns(attributes, true), columns)?)
 }
 
 struct Flags {
@@ -384,11 +327,7 @@ struct Flags {
 
 impl Flags {
     fn new(rows: usize) -> Self {
-        Self {
-            action: vec![false; rows],
-            opens: vec![false; rows],
-            closes: vec![false; rows],
-        }
+        Self { action: vec![false; rows], opens: vec![false; rows], closes: vec![false; rows] }
     }
 
     fn array(&self, flags: &[bool]) -> ArrayRef {
@@ -400,9 +339,8 @@ impl Flags {
 
 /// The rows without a reject so far, and their indices in the raw batch.
 fn keep_good(mapped: &Mapped, rejects: &Rejects) -> Result<(Mapped, Vec<usize>), DataFusionError> {
-    let kept: Vec<usize> = (0..mapped.pdate.len())
-        .filter(|row| !rejects.is_rejected(*row))
-        .collect();
+    let kept: Vec<usize> =
+        (0..mapped.pdate.len()).filter(|row| !rejects.is_rejected(*row)).collect();
     let indices: UInt64Array = kept.iter().map(|row| Some(*row as u64)).collect();
     let pick = |array: &dyn Array| take(array, &indices, None);
     let good = Mapped {
@@ -430,11 +368,7 @@ fn evaluate(
     for FailedRow { row, detail } in failed {
         rejects.reject(row, Reason::ExpressionFailed, detail);
     }
-    if values.data_type() == target {
-        Ok(values)
-    } else {
-        Ok(cast(&values, target)?)
-    }
+    if values.data_type() == target { Ok(values) } else { Ok(cast(&values, target)?) }
 }
 
 /// A column that the table contract promises.

@@ -55,19 +55,10 @@ pub async fn ingest(
 ) -> Result<StageOutcome, IngestError> {
     let name = TableName::Raw(stage.feed.name.clone());
     let required = required_columns(stage)?;
-    let columns = stage
-        .feed
-        .columns
-        .clone()
-        .unwrap_or_else(|| required.iter().cloned().collect());
+    let columns = stage.feed.columns.clone().unwrap_or_else(|| required.iter().cloned().collect());
     let table = stage
         .lake
-        .load_or_create(
-            &name,
-            &contracts::raw(&columns),
-            &[UPDATED_AT],
-            stage.table_properties(),
-        )
+        .load_or_create(&name, &contracts::raw(&columns), &[UPDATED_AT], stage.table_properties())
         .await?;
     let known = Ids::read(&name, &table).await?;
     let plan = plan(&stage.feed.name, arrival_date, files, late, &known)?;
@@ -82,13 +73,7 @@ pub async fn ingest(
     if plan.new.is_empty() && plan.seen.is_empty() {
         return Ok(outcome);
     }
-    let delivery = Delivery {
-        stage,
-        name,
-        table,
-        arrival_date,
-        late,
-    };
+    let delivery = Delivery { stage, name, table, arrival_date, late };
     delivery.append(&plan, &mut outcome).await?;
     Ok(outcome)
 }
@@ -122,10 +107,7 @@ fn plan<'f>(
         let hash = file.content_hash()?;
         let delivery = |mark| ids::delivery(feed, arrival_date, &file.name, &hash, mark);
         if !marks.iter().any(|mark| known.contains(&delivery(*mark))) {
-            plan.new.push(NewFile {
-                file,
-                delivery: delivery(late),
-            });
+            plan.new.push(NewFile { file, delivery: delivery(late) });
         }
         plan.seen.push(seen(late));
     }
@@ -143,17 +125,9 @@ pub async fn unseen(
         None => Ids::default(),
     };
     let is_seen = |date: NaiveDate, file: &SourceFile| {
-        [LatePolicy::Bounded, LatePolicy::Accepted]
-            .into_iter()
-            .any(|mark| {
-                known.contains(&ids::seen(
-                    &stage.feed.name,
-                    date,
-                    &file.name,
-                    &file.stat(),
-                    mark,
-                ))
-            })
+        [LatePolicy::Bounded, LatePolicy::Accepted].into_iter().any(|mark| {
+            known.contains(&ids::seen(&stage.feed.name, date, &file.name, &file.stat(), mark))
+        })
     };
     Ok(dates
         .iter()
@@ -177,10 +151,7 @@ impl Delivery<'_> {
         let mut writer = FileWriter::new(&self.name, &self.table, &schema)?;
         let mut rejected = Vec::new();
         for new in &plan.new {
-            if let Err(error) = self
-                .read(new.file, &schema, &mut writer, &mut rejected)
-                .await
-            {
+            if let Err(error) = self.read(new.file, &schema, &mut writer, &mut rejected).await {
                 writer.abort().await;
                 return Err(error);
             }
@@ -190,27 +161,17 @@ impl Delivery<'_> {
         let rows = writer.rows();
         let adds = writer.close().await?;
         for row in &rejected {
-            *outcome
-                .quarantined
-                .entry(row.reason.to_owned())
-                .or_default() += 1;
+            *outcome.quarantined.entry(row.reason.to_owned()).or_default() += 1;
         }
         outcome.rows_new = Some(rows);
         outcome.rows_read = Some(rows + outcome.rows_quarantined());
         outcome.added = FileTotals::of_adds(&adds);
-        let deliveries: Vec<Transaction> = plan
-            .new
-            .iter()
-            .map(|new| ids::transaction(&new.delivery, 1))
-            .collect();
+        let deliveries: Vec<Transaction> =
+            plan.new.iter().map(|new| ids::transaction(&new.delivery, 1)).collect();
         self.quarantine(&rejected, &deliveries).await?;
         let mut all_ids = deliveries;
         all_ids.extend(plan.seen.iter().map(|id| ids::transaction(id, 1)));
-        let change = Change {
-            adds,
-            ids: all_ids,
-            ..Change::default()
-        };
+        let change = Change { adds, ids: all_ids, ..Change::default() };
         fail::fail_point!("raw_before_commit", |_| std::process::abort());
         let provenance = self.stage.provenance("ingest", vec![]);
         let version = commits::commit(&self.name, &self.table, change, &provenance).await?;
@@ -233,10 +194,7 @@ impl Delivery<'_> {
         while let Some(parsed) = receiver.recv().await {
             let batch = self
                 .raw_batch(&file.name, &parsed.rows, schema)
-                .map_err(|source| IngestError::Rows {
-                    path: file.path.clone(),
-                    source,
-                })?;
+                .map_err(|source| IngestError::Rows { path: file.path.clone(), source })?;
             writer.write(&batch).await?;
             rejected.extend(parsed.rejected.into_iter().map(|record| QuarantinedRow {
                 reason: record.reason.as_str(),
@@ -249,17 +207,13 @@ impl Delivery<'_> {
         match parsing.await {
             Ok(result) => result?,
             Err(_) => {
-                return Err(IngestError::Interrupted {
-                    path: file.path.clone(),
-                });
+                return Err(IngestError::Interrupted { path: file.path.clone() });
             }
         }
         if file.is_unchanged()? {
             Ok(())
         } else {
-            Err(IngestError::ChangedWhileRead {
-                path: file.path.clone(),
-            })
+            Err(IngestError::ChangedWhileRead { path: file.path.clone() })
         }
     }
 
@@ -270,19 +224,12 @@ impl Delivery<'_> {
             .map(|field| field.name().clone())
             .filter(|name| !name.starts_with('_'))
             .collect();
-        Parser {
-            path: file.path.clone(),
-            format: self.stage.feed.format,
-            columns,
-        }
+        Parser { path: file.path.clone(), format: self.stage.feed.format, columns }
     }
 
     /// The columns of the raw table as it is, which may have been created by another mapping.
     fn raw_schema(&self) -> Result<SchemaRef, LakeError> {
-        let state = self
-            .table
-            .snapshot()
-            .map_err(|source| LakeError::read(&self.name, source))?;
+        let state = self.table.snapshot().map_err(|source| LakeError::read(&self.name, source))?;
         let stored = state.snapshot().arrow_schema();
         let columns: Vec<String> = stored
             .fields()
@@ -303,22 +250,13 @@ impl Delivery<'_> {
         let accept_late = self.late == LatePolicy::Accepted;
         let started = self.stage.started.timestamp_micros();
         let mut own: HashMap<&str, ArrayRef> = HashMap::from([
-            (
-                "_file",
-                Arc::new(StringArray::from(vec![file; rows])) as ArrayRef,
-            ),
-            (
-                "_accept_late",
-                Arc::new(BooleanArray::from(vec![accept_late; rows])),
-            ),
+            ("_file", Arc::new(StringArray::from(vec![file; rows])) as ArrayRef),
+            ("_accept_late", Arc::new(BooleanArray::from(vec![accept_late; rows]))),
             (
                 "_ingested_at",
                 Arc::new(TimestampMicrosecondArray::from(vec![started; rows]).with_timezone("UTC")),
             ),
-            (
-                UPDATED_AT,
-                Arc::new(Date32Array::from(vec![date32(self.arrival_date); rows])),
-            ),
+            (UPDATED_AT, Arc::new(Date32Array::from(vec![date32(self.arrival_date); rows]))),
         ]);
         let columns = schema
             .fields()
@@ -344,36 +282,19 @@ impl Delivery<'_> {
         let name = TableName::Quarantine(self.stage.feed.name.clone());
         let schema = contracts::quarantine();
         let properties = self.stage.table_properties();
-        let table = self
-            .stage
-            .lake
-            .load_or_create(&name, &schema, &[UPDATED_AT], properties)
-            .await?;
+        let table =
+            self.stage.lake.load_or_create(&name, &schema, &[UPDATED_AT], properties).await?;
         let known = Ids::read(&name, &table).await?;
         if deliveries.iter().all(|id| known.contains(&id.app_id)) {
             return Ok(());
         }
-        let batch =
-            to_batch(rejected, self.arrival_date, RejectedBy::Ingest).map_err(|source| {
-                LakeError::Rows {
-                    table: name.clone(),
-                    source,
-                }
-            })?;
+        let batch = to_batch(rejected, self.arrival_date, RejectedBy::Ingest)
+            .map_err(|source| LakeError::Rows { table: name.clone(), source })?;
         let mut writer = FileWriter::new(&name, &table, &schema)?;
         writer.write(&batch).await?;
-        let change = Change {
-            adds: writer.close().await?,
-            ids: deliveries.to_vec(),
-            ..Change::default()
-        };
-        commits::commit(
-            &name,
-            &table,
-            change,
-            &self.stage.provenance("ingest", vec![]),
-        )
-        .await?;
+        let change =
+            Change { adds: writer.close().await?, ids: deliveries.to_vec(), ..Change::default() };
+        commits::commit(&name, &table, change, &self.stage.provenance("ingest", vec![])).await?;
         fail::fail_point!("raw_quarantine_after_commit", |_| std::process::abort());
         Ok(())
     }
@@ -388,11 +309,7 @@ struct Parser {
 
 impl Parser {
     fn run(self, sender: &mpsc::Sender<ParsedBatch>) -> Result<(), SourceError> {
-        let format = match self.format {
-            SourceFormat::Csv => crate::sources::Format::Csv,
-            SourceFormat::Jsonl => crate::sources::Format::Jsonl,
-        };
-        let mut reader = RecordReader::open(&self.path, format, &self.columns)?;
+        let mut reader = RecordReader::open(&self.path, self.format, &self.columns)?;
         while let Some(batch) = reader.next_batch(BATCH_ROWS)? {
             if sender.blocking_send(batch).is_err() {
                 // The writer failed; its error is the one to report.

@@ -81,33 +81,18 @@ impl CompiledBook {
                 CompiledRules::compile(context, feed, &entry.rules, &columns, &with_action)
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self {
-            zone,
-            mappings,
-            sessions,
-            attributes,
-        })
+        Ok(Self { zone, mappings, sessions, attributes })
     }
 
     /// The longest lookback of any entry, microseconds.
     pub fn longest_lookback_micros(&self) -> i64 {
-        self.mappings
-            .iter()
-            .map(|mapping| mapping.lookback_micros)
-            .max()
-            .unwrap_or_default()
+        self.mappings.iter().map(|mapping| mapping.lookback_micros).max().unwrap_or_default()
     }
 
     /// How far before its earliest changed event a key must be read, microseconds.
     pub fn margin_micros(&self) -> i64 {
-        let timeouts = self
-            .sessions
-            .iter()
-            .map(|rules| rules.written.timeout_micros);
-        timeouts
-            .max()
-            .unwrap_or_default()
-            .max(self.longest_lookback_micros())
+        let timeouts = self.sessions.iter().map(|rules| rules.written.timeout_micros);
+        timeouts.max().unwrap_or_default().max(self.longest_lookback_micros())
     }
 }
 
@@ -133,10 +118,7 @@ fn expressions_of(event: &EventMapping) -> Vec<(String, &str)> {
         ("event.timestamp".to_owned(), event.timestamp.as_str()),
     ];
     expressions.extend(event.attributes.iter().map(|attribute| {
-        (
-            format!("event.attributes ({})", attribute.name),
-            attribute.expression.as_str(),
-        )
+        (format!("event.attributes ({})", attribute.name), attribute.expression.as_str())
     }));
     expressions
 }
@@ -182,10 +164,8 @@ impl CompiledMapping {
     ) -> Result<Self, BuildError> {
         let event = &entry.event;
         let names = named_columns(feed, event)?;
-        let fields: Vec<Field> = names
-            .iter()
-            .map(|name| Field::new(name, DataType::Utf8, true))
-            .collect();
+        let fields: Vec<Field> =
+            names.iter().map(|name| Field::new(name, DataType::Utf8, true)).collect();
         let input: SchemaRef = Arc::new(Schema::new(fields));
         let compile = |key: &str, sql: &str| -> Result<Expression, ExpressionError> {
             Expression::compile(context, Origin { feed, key, sql }, &input)
@@ -193,10 +173,7 @@ impl CompiledMapping {
         let mut attributes = BTreeMap::new();
         for attribute in &event.attributes {
             let key = format!("event.attributes ({})", attribute.name);
-            attributes.insert(
-                attribute.name.clone(),
-                compile(&key, &attribute.expression)?,
-            );
+            attributes.insert(attribute.name.clone(), compile(&key, &attribute.expression)?);
         }
         let timestamp = compile("event.timestamp", &event.timestamp)?;
         require_timestamp(feed, event, timestamp.data_type())?;
@@ -257,13 +234,7 @@ fn require_timestamp(feed: &str, event: &EventMapping, found: &DataType) -> Resu
         Some(_) => "a text to be read with event.timestamp_format",
         None => "a text or a timestamp (for epochs: to_timestamp_seconds(cast(x as bigint)))",
     };
-    Err(wrong_type(
-        feed,
-        "event.timestamp",
-        &event.timestamp,
-        found,
-        expected,
-    ))
+    Err(wrong_type(feed, "event.timestamp", &event.timestamp, found, expected))
 }
 
 impl CompiledRules {
@@ -304,18 +275,9 @@ fn merge_attributes(
         let key = format!("event.attributes ({})", attribute.name);
         let stored = stored_type(expression.data_type()).ok_or_else(|| {
             let expected = "a text, number, boolean, date or timestamp";
-            wrong_type(
-                feed,
-                &key,
-                &attribute.expression,
-                expression.data_type(),
-                expected,
-            )
+            wrong_type(feed, &key, &attribute.expression, expression.data_type(), expected)
         })?;
-        match attributes
-            .iter()
-            .find(|field| *field.name() == attribute.name)
-        {
+        match attributes.iter().find(|field| *field.name() == attribute.name) {
             None => attributes.push(Field::new(&attribute.name, stored, true)),
             Some(known) if *known.data_type() == stored => {}
             Some(known) => {

@@ -41,22 +41,13 @@ pub async fn merge(
     provenance: &Provenance,
 ) -> Result<Merged, BuildError> {
     let Some(schema) = rows.first().map(RecordBatch::schema) else {
-        let change = Change {
-            ids,
-            ..Change::default()
-        };
+        let change = Change { ids, ..Change::default() };
         let version = commits::commit(name, table, change, provenance).await?;
-        return Ok(Merged {
-            version,
-            ..Merged::default()
-        });
+        return Ok(Merged { version, ..Merged::default() });
     };
     let read_version = table.version().unwrap_or_default();
     let predicate = predicate(&rows);
-    let plan = |source| BuildError::Rows {
-        table: name.clone(),
-        source: Box::new(source),
-    };
+    let plan = |source| BuildError::Rows { table: name.clone(), source: Box::new(source) };
     let source = MemTable::try_new(Arc::clone(&schema), vec![rows]).map_err(plan)?;
     let source = context.read_table(Arc::new(source)).map_err(plan)?;
     let commit_error = |source| BuildError::Lake(LakeError::commit(name, read_version, source));
@@ -70,15 +61,12 @@ pub async fn merge(
         .with_commit_properties(provenance.properties(ids))
         .when_matched_update(|update| {
             let payload = columns_of(&schema).filter(|name| !is_key(name));
-            payload.fold(update, |update, name| {
-                update.update(quoted(&name), from_source(&name))
-            })
+            payload.fold(update, |update, name| update.update(quoted(&name), from_source(&name)))
         })
         .and_then(|builder| {
             builder.when_not_matched_insert(|insert| {
-                columns_of(&schema).fold(insert, |insert, name| {
-                    insert.set(quoted(&name), from_source(&name))
-                })
+                columns_of(&schema)
+                    .fold(insert, |insert, name| insert.set(quoted(&name), from_source(&name)))
             })
         })
         .map_err(commit_error)?
@@ -95,22 +83,14 @@ pub async fn merge(
 fn predicate(rows: &[RecordBatch]) -> Expr {
     let dates: BTreeSet<i32> = rows
         .iter()
-        .filter_map(|batch| {
-            batch
-                .column_by_name(PDATE)?
-                .as_primitive_opt::<Date32Type>()
-        })
+        .filter_map(|batch| batch.column_by_name(PDATE)?.as_primitive_opt::<Date32Type>())
         .flat_map(|dates| dates.values().iter().copied())
         .collect();
-    let dates = dates
-        .into_iter()
-        .map(|date| lit(ScalarValue::Date32(Some(date))))
-        .collect();
+    let dates = dates.into_iter().map(|date| lit(ScalarValue::Date32(Some(date)))).collect();
     let target = |name: &str| col(format!("target.{name}"));
-    KEY.iter()
-        .fold(target(PDATE).in_list(dates, false), |predicate, name| {
-            predicate.and(target(name).eq(col(format!("source.{name}"))))
-        })
+    KEY.iter().fold(target(PDATE).in_list(dates, false), |predicate, name| {
+        predicate.and(target(name).eq(col(format!("source.{name}"))))
+    })
 }
 
 fn is_key(name: &str) -> bool {

@@ -68,11 +68,7 @@ pub fn to_batch(
             texts(&|row| Some(row.reason.to_owned())),
             texts(&|row| Some(row.detail.clone())),
             texts(&|row| Some(row.file.clone())),
-            Arc::new(
-                rows.iter()
-                    .map(|row| Some(row.line))
-                    .collect::<Int64Array>(),
-            ),
+            Arc::new(rows.iter().map(|row| Some(row.line)).collect::<Int64Array>()),
             texts(&|row| row.text.clone()),
             Arc::new(Date32Array::from(vec![date32(arrival_date); rows.len()])),
         ],
@@ -89,17 +85,11 @@ pub async fn replace_build_rows(
 ) -> Result<(), BuildError> {
     let name = TableName::Quarantine(stage.feed.name.clone());
     let schema = contracts::quarantine();
-    let table = stage
-        .lake
-        .load_or_create(&name, &schema, &[UPDATED_AT], stage.table_properties())
-        .await?;
+    let table =
+        stage.lake.load_or_create(&name, &schema, &[UPDATED_AT], stage.table_properties()).await?;
     let kept = ingest_rows(context, &name, &table, dates).await?;
     let files = by_date(&name, &table, UPDATED_AT)?;
-    let replaced: Vec<_> = dates
-        .iter()
-        .filter_map(|date| files.get(date))
-        .flatten()
-        .collect();
+    let replaced: Vec<_> = dates.iter().filter_map(|date| files.get(date)).flatten().collect();
     let rows_before: usize = replaced.iter().filter_map(|file| file.rows).sum();
     let rows_kept = rows_of(&kept);
     let has_build_rows = i64::try_from(rows_before).unwrap_or(i64::MAX) > rows_kept;
@@ -133,11 +123,7 @@ async fn ingest_rows(
         .map(|date| lit(datafusion::common::ScalarValue::Date32(Some(date32(*date)))))
         .collect();
     let schema = contracts::quarantine();
-    let columns: Vec<&str> = schema
-        .fields()
-        .iter()
-        .map(|field| field.name().as_str())
-        .collect();
+    let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
     let rows = |source: DataFusionError| BuildError::Rows {
         table: name.clone(),
         source: Box::new(source),
@@ -159,12 +145,7 @@ async fn ingest_rows(
         .iter()
         .map(cast)
         .collect::<Result<_, _>>()
-        .map_err(|source| {
-            BuildError::Lake(LakeError::Rows {
-                table: name.clone(),
-                source,
-            })
-        })
+        .map_err(|source| BuildError::Lake(LakeError::Rows { table: name.clone(), source }))
 }
 
 /// Arrival dates as a predicate of the Delta log, for its conflict check.

@@ -32,11 +32,7 @@ pub fn expression_input(
         }
     }
     let options = RecordBatchOptions::new().with_row_count(Some(raw.num_rows()));
-    Ok(RecordBatch::try_new_with_options(
-        Arc::clone(schema),
-        columns,
-        &options,
-    )?)
+    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
 }
 
 /// One JSON text per row: the feed's columns, then whatever `_extra` holds.
@@ -47,10 +43,7 @@ pub fn row_text(raw: &RecordBatch, row: usize) -> Result<String, DataFusionError
             continue;
         }
         let text = as_text(column)?;
-        object.insert(
-            field.name().clone(),
-            Value::from(text.as_string::<i32>().value(row)),
-        );
+        object.insert(field.name().clone(), Value::from(text.as_string::<i32>().value(row)));
     }
     let extra = text_column(raw, "_extra")?;
     if extra.is_valid(row)
@@ -77,10 +70,7 @@ fn text_column(raw: &RecordBatch, name: &str) -> Result<StringArray, DataFusionE
 type ExtraFields<'t> = HashMap<String, &'t RawValue>;
 
 fn parse_extra(extra: &StringArray) -> Vec<Option<ExtraFields<'_>>> {
-    extra
-        .iter()
-        .map(|text| serde_json::from_str(text?).ok())
-        .collect()
+    extra.iter().map(|text| serde_json::from_str(text?).ok()).collect()
 }
 
 /// A field of `_extra` as text: a string's content, any other value's JSON text; null and the
@@ -88,10 +78,7 @@ fn parse_extra(extra: &StringArray) -> Vec<Option<ExtraFields<'_>>> {
 fn extra_field(rows: &[Option<ExtraFields<'_>>], name: &str) -> StringArray {
     let mut values = StringBuilder::new();
     for row in rows {
-        let field = row
-            .as_ref()
-            .and_then(|fields| fields.get(name))
-            .map(|value| value.get());
+        let field = row.as_ref().and_then(|fields| fields.get(name)).map(|value| value.get());
         values.append_option(field.and_then(field_text));
     }
     values.finish()
@@ -100,10 +87,9 @@ fn extra_field(rows: &[Option<ExtraFields<'_>>], name: &str) -> StringArray {
 fn field_text(json: &str) -> Option<Cow<'_, str>> {
     match json {
         "null" => None,
-        text if text.starts_with('"') => serde_json::from_str::<String>(text)
-            .ok()
-            .filter(|t| !t.is_empty())
-            .map(Cow::Owned),
+        text if text.starts_with('"') => {
+            serde_json::from_str::<String>(text).ok().filter(|t| !t.is_empty()).map(Cow::Owned)
+        }
         other => Some(Cow::Borrowed(other)),
     }
 }

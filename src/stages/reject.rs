@@ -51,9 +51,7 @@ pub struct Rejects {
 impl Rejects {
     /// None rejected yet, of `rows`.
     pub fn new(rows: usize) -> Self {
-        Self {
-            by_row: vec![None; rows],
-        }
+        Self { by_row: vec![None; rows] }
     }
 
     /// Rejects a row, unless it is already.
@@ -85,8 +83,7 @@ impl Rejects {
     /// Rejected rows with reason and detail, in order.
     pub fn iter(&self) -> impl Iterator<Item = (usize, Reason, &str)> {
         self.by_row.iter().enumerate().filter_map(|(row, slot)| {
-            slot.as_ref()
-                .map(|(reason, detail)| (row, *reason, detail.as_str()))
+            slot.as_ref().map(|(reason, detail)| (row, *reason, detail.as_str()))
         })
     }
 }

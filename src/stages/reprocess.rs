@@ -65,11 +65,7 @@ pub async fn reprocess(
             Err(BuildError::Lake(source)) if source.is_conflict() => {
                 if attempt == ATTEMPTS {
                     let feed = stage.feed.name.clone();
-                    return Err(BuildError::Contended {
-                        feed,
-                        attempts: ATTEMPTS,
-                        source,
-                    });
+                    return Err(BuildError::Contended { feed, attempts: ATTEMPTS, source });
                 }
                 tokio::time::sleep(jitter(attempt)).await;
                 attempt += 1;
@@ -108,9 +104,8 @@ async fn reprocess_once(
     let raw_ids = Ids::read(&raw_name, &raw).await?;
     let (ods_name, ods, recorded) = open_ods(stage).await?;
     let book = recorded.clone().restart(stage.feed, from);
-    let remapped_from = recorded
-        .first_changed_mapping(&book)
-        .map(|start| start.unwrap_or(NaiveDate::MIN));
+    let remapped_from =
+        recorded.first_changed_mapping(&book).map(|start| start.unwrap_or(NaiveDate::MIN));
     check_coverage(feed, from, remapped_from, &raw_ids)?;
     let context = stage.engine.context(rules::zone(&book));
     let compiled = CompiledBook::compile(&context, feed, &book)?;
@@ -140,28 +135,18 @@ fn check_coverage(
     let Some(removed_through) = raw_ids.removed_through(feed) else {
         return Ok(());
     };
-    let earliest = removed_through
-        .checked_add_days(Days::new(2))
-        .unwrap_or(NaiveDate::MAX);
+    let earliest = removed_through.checked_add_days(Days::new(2)).unwrap_or(NaiveDate::MAX);
     let mapping_covered = remapped_from.is_none_or(|start| start > removed_through);
     if from >= earliest && mapping_covered {
         return Ok(());
     }
-    Err(BuildError::NotCovered {
-        feed: feed.to_owned(),
-        from,
-        removed_through,
-        earliest,
-    })
+    Err(BuildError::NotCovered { feed: feed.to_owned(), from, removed_through, earliest })
 }
 
 impl Reprocess<'_> {
     async fn run(&self, raw_ids: &Ids) -> Result<(Reprocessed, StageOutcome), BuildError> {
         let dates = self.arrival_dates(raw_ids);
-        let mut outcome = StageOutcome {
-            version_before: self.ods.version(),
-            ..Default::default()
-        };
+        let mut outcome = StageOutcome { version_before: self.ods.version(), ..Default::default() };
         let (candidates, rejected) = self.read(&dates, &mut outcome).await?;
         let known = self.known().await?;
         let removed = self.removed().await?;
@@ -174,9 +159,7 @@ impl Reprocess<'_> {
         };
         let judged = builder.judged(known.clone())?;
         let removed_events = self.removed_events(&builder, &removed)?;
-        let changes = builder
-            .changes(judged, candidates, removed_events.await?)
-            .await?;
+        let changes = builder.changes(judged, candidates, removed_events.await?).await?;
         let changed_first = first_date(&changes.rows, "pdate");
         let first = [Some(date32(self.from)), removed_first, changed_first]
             .into_iter()
@@ -199,17 +182,13 @@ impl Reprocess<'_> {
     /// Arrival dates whose rows may fall on P or later, or whose mapping changed.
     fn arrival_dates(&self, raw_ids: &Ids) -> BTreeSet<NaiveDate> {
         let first = self.from.pred_opt().unwrap_or(self.from);
-        let first = self
-            .remapped_from
-            .map_or(first, |remapped| remapped.min(first));
+        let first = self.remapped_from.map_or(first, |remapped| remapped.min(first));
         raw_ids
             .delivery_dates(&self.stage.feed.name)
             .into_keys()
             .filter(|date| *date >= first)
             .filter(|date| {
-                raw_ids
-                    .removed_through(&self.stage.feed.name)
-                    .is_none_or(|gone| *date > gone)
+                raw_ids.removed_through(&self.stage.feed.name).is_none_or(|gone| *date > gone)
             })
             .collect()
     }
@@ -259,10 +238,7 @@ impl Reprocess<'_> {
             .fields()
             .iter()
             .map(|field| {
-                if frame
-                    .schema()
-                    .has_column_with_unqualified_name(field.name())
-                {
+                if frame.schema().has_column_with_unqualified_name(field.name()) {
                     return Ok(ident(field.name()));
                 }
                 let null = ScalarValue::try_from(field.data_type())?;
@@ -270,9 +246,7 @@ impl Reprocess<'_> {
             })
             .collect::<Result<_, DataFusionError>>()
             .map_err(|source| self.rows_error(source))?;
-        frame
-            .select(columns)
-            .map_err(|source| self.rows_error(source))
+        frame.select(columns).map_err(|source| self.rows_error(source))
     }
 
     fn before_from(&self) -> Expr {
@@ -289,24 +263,14 @@ impl Reprocess<'_> {
     /// Rows of ODS that stay what they are, but for their sessions.
     async fn known(&self) -> Result<DataFrame, BuildError> {
         let kept = self.before_from().and(!self.delivered_under_old_mapping());
-        self.ods()
-            .await?
-            .filter(kept)
-            .map_err(|source| self.rows_error(source))
+        self.ods().await?.filter(kept).map_err(|source| self.rows_error(source))
     }
 
     /// Rows before P that were read under a mapping that changed.
     async fn removed(&self) -> Result<Vec<RecordBatch>, BuildError> {
         let gone = self.before_from().and(self.delivered_under_old_mapping());
-        let frame = self
-            .ods()
-            .await?
-            .filter(gone)
-            .map_err(|source| self.rows_error(source))?;
-        frame
-            .collect()
-            .await
-            .map_err(|source| self.rows_error(source))
+        let frame = self.ods().await?.filter(gone).map_err(|source| self.rows_error(source))?;
+        frame.collect().await.map_err(|source| self.rows_error(source))
     }
 
     /// The removed rows as the relations under `sql/sessions/` read them.
@@ -331,19 +295,10 @@ impl Reprocess<'_> {
             .filter(|name| *name != "attributes_key")
             .collect();
         let key = lit(ScalarValue::Binary(Some(vec![]))).alias("attributes_key");
-        let columns = names
-            .iter()
-            .map(|name| ident(*name))
-            .chain([key])
-            .collect::<Vec<_>>();
-        let selected = judged
-            .select(columns)
-            .map_err(|source| self.rows_error(source))?;
+        let columns = names.iter().map(|name| ident(*name)).chain([key]).collect::<Vec<_>>();
+        let selected = judged.select(columns).map_err(|source| self.rows_error(source))?;
         Ok(async move {
-            let batches = selected
-                .collect()
-                .await
-                .map_err(|source| self.rows_error(source))?;
+            let batches = selected.collect().await.map_err(|source| self.rows_error(source))?;
             batches
                 .iter()
                 .map(|batch| conform(batch, &target))
@@ -364,10 +319,8 @@ impl Reprocess<'_> {
         let schema = contracts::ods(&self.compiled.attributes);
         let adds = self.write(first, known, changes, &schema).await?;
         let replaced = by_date(&self.ods_name, &self.ods, PDATE)?;
-        let removes = replaced
-            .range(first..)
-            .flat_map(|(_, files)| files)
-            .map(|file| file.remove.clone());
+        let removes =
+            replaced.range(first..).flat_map(|(_, files)| files).map(|file| file.remove.clone());
         let feed = &self.stage.feed.name;
         let newest = dates.iter().next_back().copied().unwrap_or(self.from);
         let mut commit_ids: Vec<_> = dates
@@ -379,12 +332,7 @@ impl Reprocess<'_> {
         let metadata = if recorded.as_ref() == Some(&self.book) {
             None
         } else {
-            Some(rules::metadata(
-                &self.ods_name,
-                &self.ods,
-                &self.book,
-                &self.compiled,
-            )?)
+            Some(rules::metadata(&self.ods_name, &self.ods, &self.book, &self.compiled)?)
         };
         let change = Change {
             adds,
@@ -418,9 +366,7 @@ impl Reprocess<'_> {
         let mut batches = all.execute_stream().await.map_err(rows)?;
         let mut writer = FileWriter::new(&self.ods_name, &self.ods, schema)?;
         while let Some(batch) = batches.next().await {
-            let batch = batch
-                .and_then(|batch| Ok(conform(&batch, schema)?))
-                .map_err(rows)?;
+            let batch = batch.and_then(|batch| Ok(conform(&batch, schema)?)).map_err(rows)?;
             writer.write(&batch).await?;
         }
         Ok(writer.close().await?)
@@ -437,10 +383,7 @@ impl Reprocess<'_> {
     }
 
     fn rows_error(&self, source: DataFusionError) -> BuildError {
-        BuildError::Rows {
-            table: self.ods_name.clone(),
-            source: Box::new(source),
-        }
+        BuildError::Rows { table: self.ods_name.clone(), source: Box::new(source) }
     }
 }
 
@@ -451,11 +394,7 @@ fn date_literal(date: NaiveDate) -> Expr {
 fn first_date(batches: &[RecordBatch], column: &str) -> Option<i32> {
     batches
         .iter()
-        .filter_map(|batch| {
-            batch
-                .column_by_name(column)?
-                .as_primitive_opt::<Date32Type>()
-        })
+        .filter_map(|batch| batch.column_by_name(column)?.as_primitive_opt::<Date32Type>())
         .flat_map(|dates| dates.values().iter().copied())
         .min()
 }
@@ -464,11 +403,7 @@ fn rows_before(batches: &[RecordBatch], from: NaiveDate) -> i64 {
     let from = date32(from);
     let before = batches
         .iter()
-        .filter_map(|batch| {
-            batch
-                .column_by_name(PDATE)?
-                .as_primitive_opt::<Date32Type>()
-        })
+        .filter_map(|batch| batch.column_by_name(PDATE)?.as_primitive_opt::<Date32Type>())
         .flat_map(|dates| dates.values().iter())
         .filter(|date| **date < from)
         .count();

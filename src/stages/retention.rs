@@ -43,11 +43,8 @@ pub async fn plan(
     let Some(first_kept) = as_of.checked_sub_days(Days::new(raw_days.into())) else {
         return Ok(RetentionPlan::default());
     };
-    let unbuilt: BTreeSet<NaiveDate> = build::pending(stage)
-        .await?
-        .into_iter()
-        .map(|pending| pending.arrival_date)
-        .collect();
+    let unbuilt: BTreeSet<NaiveDate> =
+        build::pending(stage).await?.into_iter().map(|pending| pending.arrival_date).collect();
     let mut plan = RetentionPlan::default();
     for name in tables(stage) {
         let Some(table) = stage.lake.load(&name).await? else {
@@ -72,10 +69,7 @@ pub async fn plan(
 
 fn tables(stage: &StageContext<'_>) -> [TableName; 2] {
     let feed = &stage.feed.name;
-    [
-        TableName::Raw(feed.clone()),
-        TableName::Quarantine(feed.clone()),
-    ]
+    [TableName::Raw(feed.clone()), TableName::Quarantine(feed.clone())]
 }
 
 /// Removes what [`plan`] names and records the newest removed date in raw. Quarantine goes first:
@@ -86,10 +80,7 @@ pub async fn retain(
     raw_days: u32,
 ) -> Result<(RetentionPlan, StageOutcome), BuildError> {
     let plan = plan(stage, as_of, raw_days).await?;
-    let mut outcome = StageOutcome {
-        up_to_date: plan.partitions.is_empty(),
-        ..Default::default()
-    };
+    let mut outcome = StageOutcome { up_to_date: plan.partitions.is_empty(), ..Default::default() };
     let [raw, quarantine] = tables(stage);
     for name in [quarantine, raw] {
         let dates: BTreeSet<NaiveDate> = plan
@@ -115,11 +106,8 @@ async fn remove(
         return Ok(());
     };
     let files = by_date(name, &table, UPDATED_AT)?;
-    let expired: Vec<&DataFile> = dates
-        .iter()
-        .filter_map(|date| files.get(date))
-        .flatten()
-        .collect();
+    let expired: Vec<&DataFile> =
+        dates.iter().filter_map(|date| files.get(date)).flatten().collect();
     let mut change = Change {
         removes: expired.iter().map(|file| file.remove.clone()).collect(),
         read_predicate: Some(date_predicate(dates)),

@@ -47,10 +47,7 @@ pub async fn settle(
         return Ok(());
     }
     let (RuleChange::Accept, Some(arrival_date)) = (change, arrival_date) else {
-        return Err(BuildError::RulesDiffer {
-            feed: feed.name.clone(),
-            differences,
-        });
+        return Err(BuildError::RulesDiffer { feed: feed.name.clone(), differences });
     };
     let ids = Ids::read(&name, &table).await?;
     let newest_built = ids.built_dates(&feed.name).into_keys().next_back();
@@ -68,19 +65,10 @@ pub async fn settle(
     let compiled = compile(stage, &book)?;
     let change = Change {
         metadata: Some(metadata(&name, &table, &book, &compiled)?),
-        ids: vec![ids::transaction(
-            ids::ods(&feed.name),
-            ids::days_of_date(arrival_date),
-        )],
+        ids: vec![ids::transaction(ids::ods(&feed.name), ids::days_of_date(arrival_date))],
         ..Change::default()
     };
-    commits::commit(
-        &name,
-        &table,
-        change,
-        &stage.provenance("accept-rule-change", vec![]),
-    )
-    .await?;
+    commits::commit(&name, &table, change, &stage.provenance("accept-rule-change", vec![])).await?;
     Ok(())
 }
 
@@ -92,10 +80,7 @@ pub fn compile(stage: &StageContext<'_>, book: &RuleBook) -> Result<CompiledBook
 
 /// The zone of a book; UTC where it does not parse, which compiling reports.
 pub(crate) fn zone(book: &RuleBook) -> chrono_tz::Tz {
-    let zone = book
-        .mappings
-        .first()
-        .and_then(|entry| entry.event.zone.parse().ok());
+    let zone = book.mappings.first().and_then(|entry| entry.event.zone.parse().ok());
     zone.unwrap_or(chrono_tz::Tz::UTC)
 }
 
@@ -106,20 +91,13 @@ pub(crate) fn metadata(
     book: &RuleBook,
     compiled: &CompiledBook,
 ) -> Result<Metadata, BuildError> {
-    let state = table
-        .snapshot()
-        .map_err(|source| LakeError::read(name, source))?;
-    let json = book.to_json().map_err(|source| BuildError::Record {
-        table: name.clone(),
-        source,
-    })?;
+    let state = table.snapshot().map_err(|source| LakeError::read(name, source))?;
+    let json =
+        book.to_json().map_err(|source| BuildError::Record { table: name.clone(), source })?;
     let columns: StructType = contracts::ods(&compiled.attributes)
         .as_ref()
         .try_into_kernel()
-        .map_err(|source| LakeError::Contract {
-            table: name.clone(),
-            source,
-        })?;
+        .map_err(|source| LakeError::Contract { table: name.clone(), source })?;
     let metadata = state.metadata().clone();
     metadata
         .add_config_key(RULES_PROPERTY.to_owned(), json)

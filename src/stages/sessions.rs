@@ -70,12 +70,10 @@ impl SessionBuilder<'_> {
         self.register("ods", known.into_view())?;
         self.register_rows("removed_events", &schema, vec![removed])?;
         let mut changes = self.deliver(candidates, &schema).await?;
-        self.materialize("changed_events", queries::CHANGED_EVENTS, vec![])
-            .await?;
+        self.materialize("changed_events", queries::CHANGED_EVENTS, vec![]).await?;
         self.deregister("delivered")?;
         let margin = ScalarValue::Int64(Some(self.book.margin_micros()));
-        self.materialize("scope", queries::SCOPE, vec![("margin_micros", margin)])
-            .await?;
+        self.materialize("scope", queries::SCOPE, vec![("margin_micros", margin)]).await?;
         if let Some(first_pdate) = self.first_pdate_of_scope().await? {
             let rows = queries::CHANGED_ROWS
                 .collect(self.context, vec![("first_pdate", first_pdate)])
@@ -95,12 +93,9 @@ impl SessionBuilder<'_> {
         let (first, last) = date_range(&candidates);
         self.register_rows("candidates", schema, vec![candidates])?;
         let parameters = vec![("first_pdate", first), ("last_pdate", last)];
-        self.materialize("delivered", queries::DELIVERED, parameters)
-            .await?;
+        self.materialize("delivered", queries::DELIVERED, parameters).await?;
         self.deregister("candidates")?;
-        let counts = queries::DELIVERY_COUNTS
-            .collect(self.context, vec![])
-            .await?;
+        let counts = queries::DELIVERY_COUNTS.collect(self.context, vec![]).await?;
         let count = |column: usize| {
             let values = counts.iter().map(|batch| batch.column(column));
             values
@@ -120,9 +115,7 @@ impl SessionBuilder<'_> {
     async fn first_pdate_of_scope(&self) -> Result<Option<ScalarValue>, BuildError> {
         let batches = queries::SCOPE_DATES.collect(self.context, vec![]).await?;
         let from = batches.iter().find_map(|batch| {
-            let column = batch
-                .column(0)
-                .as_primitive_opt::<TimestampMicrosecondType>()?;
+            let column = batch.column(0).as_primitive_opt::<TimestampMicrosecondType>()?;
             (column.len() == 1 && column.is_valid(0)).then(|| column.value(0))
         });
         Ok(from.map(|micros| {
@@ -139,22 +132,13 @@ impl SessionBuilder<'_> {
         let flag = |key: &'static str, sql: &dyn Fn(&SessionRules) -> &str| {
             let judge = |entry: usize| -> Result<Expr, BuildError> {
                 let sql = sql(&self.book.sessions[entry].written);
-                let origin = Origin {
-                    feed: self.feed,
-                    key,
-                    sql,
-                };
-                Ok(coalesce(vec![
-                    parse(self.context, origin, &schema)?,
-                    lit(false),
-                ]))
+                let origin = Origin { feed: self.feed, key, sql };
+                Ok(coalesce(vec![parse(self.context, origin, &schema)?, lit(false)]))
             };
             self.by_event_date(judge)
         };
-        let mut columns: Vec<Expr> = contracts::ODS_COLUMNS
-            .iter()
-            .map(|name| ident(*name))
-            .collect();
+        let mut columns: Vec<Expr> =
+            contracts::ODS_COLUMNS.iter().map(|name| ident(*name)).collect();
         columns.push(self.attributes_struct().alias("attributes"));
         columns.push(flag("session.opens_on", &|rules| &rules.opens_on)?.alias("opens"));
         columns.push(flag("session.closes_on", &|rules| &rules.closes_on)?.alias("closes"));
@@ -172,8 +156,7 @@ impl SessionBuilder<'_> {
                 .alias("max_duration"),
         );
         columns.push(self.lookback().alias("lookback"));
-        ods.select(columns)
-            .map_err(|source| self.rows_error(source))
+        ods.select(columns).map_err(|source| self.rows_error(source))
     }
 
     fn attributes_struct(&self) -> Expr {
@@ -193,12 +176,7 @@ impl SessionBuilder<'_> {
         &self,
         value: impl Fn(usize) -> Result<Expr, BuildError>,
     ) -> Result<Expr, BuildError> {
-        let starts = self
-            .rule_book
-            .sessions
-            .iter()
-            .map(|entry| entry.from)
-            .enumerate();
+        let starts = self.rule_book.sessions.iter().map(|entry| entry.from).enumerate();
         let mut expression = value(0)?;
         for (entry, from) in starts.skip(1) {
             expression = since(contracts::PDATE, from, value(entry)?, expression)
@@ -209,12 +187,7 @@ impl SessionBuilder<'_> {
 
     fn lookback(&self) -> Expr {
         let value = |entry: usize| duration(Some(self.book.mappings[entry].lookback_micros));
-        let starts = self
-            .rule_book
-            .mappings
-            .iter()
-            .map(|entry| entry.from)
-            .enumerate();
+        let starts = self.rule_book.mappings.iter().map(|entry| entry.from).enumerate();
         starts.skip(1).fold(value(0), |earlier, (entry, from)| {
             since(contracts::UPDATED_AT, from, value(entry), earlier.clone()).unwrap_or(earlier)
         })
@@ -223,23 +196,19 @@ impl SessionBuilder<'_> {
     /// The `attributes` struct back as columns, in the types of the table.
     fn flatten(&self, batches: &[RecordBatch]) -> Result<Vec<RecordBatch>, BuildError> {
         let schema = contracts::ods(&self.book.attributes);
-        let flat = batches
-            .iter()
-            .filter(|batch| batch.num_rows() > 0)
-            .map(|batch| {
-                let columns = schema.fields().iter().map(|field| {
-                    let column = column_or_attribute(batch, field.name())?;
-                    Ok(if column.data_type() == field.data_type() {
-                        column
-                    } else {
-                        cast(&column, field.data_type())?
-                    })
-                });
-                let columns = columns.collect::<Result<Vec<ArrayRef>, DataFusionError>>()?;
-                Ok(RecordBatch::try_new(Arc::clone(&schema), columns)?)
+        let flat = batches.iter().filter(|batch| batch.num_rows() > 0).map(|batch| {
+            let columns = schema.fields().iter().map(|field| {
+                let column = column_or_attribute(batch, field.name())?;
+                Ok(if column.data_type() == field.data_type() {
+                    column
+                } else {
+                    cast(&column, field.data_type())?
+                })
             });
-        flat.collect::<Result<_, _>>()
-            .map_err(|source| self.rows_error(source))
+            let columns = columns.collect::<Result<Vec<ArrayRef>, DataFusionError>>()?;
+            Ok(RecordBatch::try_new(Arc::clone(&schema), columns)?)
+        });
+        flat.collect::<Result<_, _>>().map_err(|source| self.rows_error(source))
     }
 
     async fn materialize(
@@ -273,24 +242,17 @@ impl SessionBuilder<'_> {
         name: &str,
         table: Arc<dyn datafusion::catalog::TableProvider>,
     ) -> Result<(), BuildError> {
-        self.context
-            .register_table(name, table)
-            .map_err(|source| self.rows_error(source))?;
+        self.context.register_table(name, table).map_err(|source| self.rows_error(source))?;
         Ok(())
     }
 
     fn deregister(&self, name: &str) -> Result<(), BuildError> {
-        self.context
-            .deregister_table(name)
-            .map_err(|source| self.rows_error(source))?;
+        self.context.deregister_table(name).map_err(|source| self.rows_error(source))?;
         Ok(())
     }
 
     fn rows_error(&self, source: DataFusionError) -> BuildError {
-        BuildError::Rows {
-            table: TableName::Ods(self.feed.to_owned()),
-            source: Box::new(source),
-        }
+        BuildError::Rows { table: TableName::Ods(self.feed.to_owned()), source: Box::new(source) }
     }
 }
 
@@ -313,9 +275,7 @@ fn column_or_attribute(batch: &RecordBatch, name: &str) -> Result<ArrayRef, Data
     if let Some(column) = batch.column_by_name(name) {
         return Ok(Arc::clone(column));
     }
-    let attributes = batch
-        .column_by_name("attributes")
-        .and_then(|column| column.as_struct_opt());
+    let attributes = batch.column_by_name("attributes").and_then(|column| column.as_struct_opt());
     attributes
         .and_then(|attributes| attributes.column_by_name(name))
         .map(Arc::clone)
@@ -325,9 +285,7 @@ fn column_or_attribute(batch: &RecordBatch, name: &str) -> Result<ArrayRef, Data
 fn date_range(candidates: &[RecordBatch]) -> (ScalarValue, ScalarValue) {
     let mut range: Option<(i32, i32)> = None;
     for batch in candidates {
-        let dates = batch
-            .column_by_name("pdate")
-            .and_then(|c| c.as_primitive_opt::<Date32Type>());
+        let dates = batch.column_by_name("pdate").and_then(|c| c.as_primitive_opt::<Date32Type>());
         if let Some((low, high)) = dates.and_then(|dates| min(dates).zip(max(dates))) {
             range = Some(range.map_or((low, high), |(l, h)| (l.min(low), h.max(high))));
         }
@@ -348,15 +306,7 @@ pub(crate) async fn scan(
     name: &TableName,
     table: &DeltaTable,
 ) -> Result<DataFrame, BuildError> {
-    let rows = |source| BuildError::Rows {
-        table: name.clone(),
-        source: Box::new(source),
-    };
-    let provider = table
-        .table_provider()
-        .with_session(Arc::new(context.state()))
-        .await;
-    context
-        .read_table(provider.map_err(|source| rows(source.into()))?)
-        .map_err(rows)
+    let rows = |source| BuildError::Rows { table: name.clone(), source: Box::new(source) };
+    let provider = table.table_provider().with_session(Arc::new(context.state())).await;
+    context.read_table(provider.map_err(|source| rows(source.into()))?).map_err(rows)
 }

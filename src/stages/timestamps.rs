@@ -40,16 +40,12 @@ pub fn to_micros(
     let read: Box<dyn Fn(usize) -> Result<i64, Failure>> = match values.data_type() {
         DataType::Timestamp(unit, zone) => typed(values, *unit, zone.is_some(), read_as.zone),
         DataType::Date32 => {
-            let days = values
-                .as_primitive::<arrow::datatypes::Date32Type>()
-                .clone();
+            let days = values.as_primitive::<arrow::datatypes::Date32Type>().clone();
             let zone = read_as.zone;
             Box::new(move |row| local_micros(i64::from(days.value(row)) * MICROS_PER_DAY, zone))
         }
         _ => {
-            let texts = arrow::compute::cast(values, &DataType::Utf8)?
-                .as_string::<i32>()
-                .clone();
+            let texts = arrow::compute::cast(values, &DataType::Utf8)?.as_string::<i32>().clone();
             let format = read_as.format.map(str::to_owned);
             Box::new(move |row| parse(texts.value(row), format.as_deref(), read_as.zone))
         }
@@ -57,16 +53,10 @@ pub fn to_micros(
     let mut micros = TimestampMicrosecondBuilder::with_capacity(values.len());
     for row in 0..values.len() {
         let value = if values.is_null(row) {
-            rejects.reject(
-                row,
-                Reason::MissingTimestamp,
-                "the timestamp is missing".to_owned(),
-            );
+            rejects.reject(row, Reason::MissingTimestamp, "the timestamp is missing".to_owned());
             None
         } else {
-            read(row)
-                .map_err(|failure| reject(rejects, row, values, &failure, read_as))
-                .ok()
+            read(row).map_err(|failure| reject(rejects, row, values, &failure, read_as)).ok()
         };
         micros.append_option(value);
     }
@@ -103,22 +93,14 @@ fn typed(
     zone: Tz,
 ) -> Box<dyn Fn(usize) -> Result<i64, Failure>> {
     let ticks: Vec<i64> = match unit {
-        TimeUnit::Second => values
-            .as_primitive::<TimestampSecondType>()
-            .values()
-            .to_vec(),
-        TimeUnit::Millisecond => values
-            .as_primitive::<TimestampMillisecondType>()
-            .values()
-            .to_vec(),
-        TimeUnit::Microsecond => values
-            .as_primitive::<TimestampMicrosecondType>()
-            .values()
-            .to_vec(),
-        TimeUnit::Nanosecond => values
-            .as_primitive::<TimestampNanosecondType>()
-            .values()
-            .to_vec(),
+        TimeUnit::Second => values.as_primitive::<TimestampSecondType>().values().to_vec(),
+        TimeUnit::Millisecond => {
+            values.as_primitive::<TimestampMillisecondType>().values().to_vec()
+        }
+        TimeUnit::Microsecond => {
+            values.as_primitive::<TimestampMicrosecondType>().values().to_vec()
+        }
+        TimeUnit::Nanosecond => values.as_primitive::<TimestampNanosecondType>().values().to_vec(),
     };
     Box::new(move |row| {
         let tick = ticks[row];
@@ -129,11 +111,7 @@ fn typed(
             TimeUnit::Nanosecond => Some(tick.div_euclid(1_000)),
         };
         let micros = micros.ok_or(Failure::Bad)?;
-        if has_zone {
-            in_range(micros)
-        } else {
-            local_micros(micros, zone)
-        }
+        if has_zone { in_range(micros) } else { local_micros(micros, zone) }
     })
 }
 
@@ -141,11 +119,7 @@ fn typed(
 fn in_range(micros: i64) -> Result<i64, Failure> {
     const FIRST: i64 = -62_135_596_800_000_000;
     const LAST: i64 = 253_402_300_799_999_999;
-    if (FIRST..=LAST).contains(&micros) {
-        Ok(micros)
-    } else {
-        Err(Failure::Bad)
-    }
+    if (FIRST..=LAST).contains(&micros) { Ok(micros) } else { Err(Failure::Bad) }
 }
 
 fn parse(text: &str, format: Option<&str>, zone: Tz) -> Result<i64, Failure> {
@@ -159,44 +133,30 @@ fn parse(text: &str, format: Option<&str>, zone: Tz) -> Result<i64, Failure> {
     let local = NaiveDateTime::parse_from_str(text, format).or_else(|_| {
         NaiveDate::parse_from_str(text, format).map(|date| date.and_time(NaiveTime::MIN))
     });
-    local
-        .map_err(|_| Failure::Bad)
-        .and_then(|local| resolve(local, zone))
+    local.map_err(|_| Failure::Bad).and_then(|local| resolve(local, zone))
 }
 
 fn parse_standard(text: &str, zone: Tz) -> Result<i64, Failure> {
     if let Ok(instant) = DateTime::parse_from_rfc3339(text) {
         return instant_micros(&instant);
     }
-    for format in [
-        "%Y-%m-%d %H:%M:%S%.f%:z",
-        "%Y-%m-%d %H:%M:%S%.f %:z",
-        "%Y-%m-%d %H:%M:%S%.f%#z",
-    ] {
+    for format in ["%Y-%m-%d %H:%M:%S%.f%:z", "%Y-%m-%d %H:%M:%S%.f %:z", "%Y-%m-%d %H:%M:%S%.f%#z"]
+    {
         if let Ok(instant) = DateTime::parse_from_str(text, format) {
             return instant_micros(&instant);
         }
     }
     if let Some(local) = text.strip_suffix(" UTC") {
-        return naive(local)
-            .ok_or(Failure::Bad)
-            .and_then(|local| resolve(local, Tz::UTC));
+        return naive(local).ok_or(Failure::Bad).and_then(|local| resolve(local, Tz::UTC));
     }
-    naive(text)
-        .ok_or(Failure::Bad)
-        .and_then(|local| resolve(local, zone))
+    naive(text).ok_or(Failure::Bad).and_then(|local| resolve(local, zone))
 }
 
 fn naive(text: &str) -> Option<NaiveDateTime> {
-    [
-        "%Y-%m-%d %H:%M:%S%.f",
-        "%Y-%m-%dT%H:%M:%S%.f",
-        "%Y-%m-%d %H:%M",
-        "%Y-%m-%dT%H:%M",
-    ]
-    .iter()
-    .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
-    .or_else(|| Some(text.parse::<NaiveDate>().ok()?.and_time(NaiveTime::MIN)))
+    ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M"]
+        .iter()
+        .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
+        .or_else(|| Some(text.parse::<NaiveDate>().ok()?.and_time(NaiveTime::MIN)))
 }
 
 fn instant_micros<Z: TimeZone>(instant: &DateTime<Z>) -> Result<i64, Failure> {
@@ -204,9 +164,7 @@ fn instant_micros<Z: TimeZone>(instant: &DateTime<Z>) -> Result<i64, Failure> {
 }
 
 fn local_micros(micros: i64, zone: Tz) -> Result<i64, Failure> {
-    let local = DateTime::from_timestamp_micros(micros)
-        .ok_or(Failure::Bad)?
-        .naive_utc();
+    let local = DateTime::from_timestamp_micros(micros).ok_or(Failure::Bad)?.naive_utc();
     resolve(local, zone)
 }
 
@@ -222,10 +180,7 @@ fn resolve(local: NaiveDateTime, zone: Tz) -> Result<i64, Failure> {
 
 /// The calendar date of each instant in `zone`, days since 1970.
 pub fn dates_in(timestamps: &TimestampMicrosecondArray, zone: Tz) -> Date32Array {
-    timestamps
-        .iter()
-        .map(|micros| micros.and_then(|micros| date_in(micros, zone)))
-        .collect()
+    timestamps.iter().map(|micros| micros.and_then(|micros| date_in(micros, zone))).collect()
 }
 
 /// The calendar date of one instant in `zone`, days since 1970.
@@ -265,34 +220,19 @@ mod tests {
 
     #[test]
     fn parts_finer_than_a_microsecond_are_cut() {
-        assert_eq!(
-            micros("2026-01-01T12:00:00.0000019Z", None, "UTC"),
-            Some(NOON + 1)
-        );
-        assert_eq!(
-            micros("1969-12-31T23:59:59.9999999Z", None, "UTC"),
-            Some(-1)
-        );
+        assert_eq!(micros("2026-01-01T12:00:00.0000019Z", None, "UTC"), Some(NOON + 1));
+        assert_eq!(micros("1969-12-31T23:59:59.9999999Z", None, "UTC"), Some(-1));
     }
 
     #[test]
     fn a_pattern_is_followed() {
-        assert_eq!(
-            micros("01/01/2026 12:00", Some("%d/%m/%Y %H:%M"), "UTC"),
-            Some(NOON)
-        );
-        assert_eq!(
-            micros("2026-01-01T12:00:00Z", Some("%d/%m/%Y %H:%M"), "UTC"),
-            None
-        );
+        assert_eq!(micros("01/01/2026 12:00", Some("%d/%m/%Y %H:%M"), "UTC"), Some(NOON));
+        assert_eq!(micros("2026-01-01T12:00:00Z", Some("%d/%m/%Y %H:%M"), "UTC"), None);
     }
 
     #[test]
     fn a_local_time_is_in_the_zone() {
-        assert_eq!(
-            micros("2026-01-01 13:00:00", None, "Europe/Berlin"),
-            Some(NOON)
-        );
+        assert_eq!(micros("2026-01-01 13:00:00", None, "Europe/Berlin"), Some(NOON));
     }
 
     #[test]
@@ -303,11 +243,7 @@ mod tests {
 
     #[test]
     fn a_skipped_local_time_does_not_exist() {
-        let skipped = parse(
-            "2026-03-29 02:30:00",
-            None,
-            "Europe/Berlin".parse().unwrap(),
-        );
+        let skipped = parse("2026-03-29 02:30:00", None, "Europe/Berlin".parse().unwrap());
         assert!(matches!(skipped, Err(Failure::NonexistentLocalTime)));
     }
 
@@ -315,10 +251,7 @@ mod tests {
     fn event_dates_follow_the_zone() {
         let late = micros("2026-01-01T23:30:00Z", None, "UTC").unwrap();
         let day = date_in(late, Tz::UTC).unwrap();
-        assert_eq!(
-            date_in(late, "Europe/Berlin".parse().unwrap()),
-            Some(day + 1)
-        );
+        assert_eq!(date_in(late, "Europe/Berlin".parse().unwrap()), Some(day + 1));
         assert_eq!(date_in(-1, Tz::UTC), Some(-1));
     }
 }

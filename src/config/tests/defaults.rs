@@ -15,10 +15,7 @@ fn the_lake_lies_beside_the_configuration() {
 #[test]
 fn the_engine_takes_half_of_the_memory_and_every_core() {
     let engine = read(SHORTEST).engine;
-    assert_eq!(
-        engine.memory_limit_bytes,
-        machine::default_memory_limit_bytes()
-    );
+    assert_eq!(engine.memory_limit_bytes, machine::default_memory_limit_bytes());
     assert_eq!(engine.spill_dir, None);
     assert_eq!(engine.threads, None);
 }
@@ -87,14 +84,9 @@ fn a_written_format_counts_more_than_the_ending() {
 #[test]
 fn empty_text_leaves_an_optional_key_unset() {
     let text = with("timestamp_format = \"\"\n[feed.session]\nmax_duration = \"\"\n");
-    let config = read(&format!(
-        "[engine]\nspill_dir = \"\"\nmemory_limit = \"\"\n{text}"
-    ));
+    let config = read(&format!("[engine]\nspill_dir = \"\"\nmemory_limit = \"\"\n{text}"));
     assert_eq!(config.engine.spill_dir, None);
-    assert_eq!(
-        config.engine.memory_limit_bytes,
-        machine::default_memory_limit_bytes()
-    );
+    assert_eq!(config.engine.memory_limit_bytes, machine::default_memory_limit_bytes());
     assert_eq!(config.feeds[0].event.timestamp_format, None);
     assert_eq!(config.feeds[0].session.max_duration_micros, None);
 }
@@ -107,19 +99,14 @@ fn written_values_are_read_in_their_units() {
                 [feed.window]\nupdate_depth_days = 0\nlookback_days = 2\n";
     let config = read(&format!("{engine}{}", with(rest)));
     assert_eq!(config.engine.memory_limit_bytes, 512_000_000);
-    assert_eq!(
-        config.engine.spill_dir.as_deref(),
-        Some(Path::new("/etc/lakes/spill"))
-    );
+    assert_eq!(config.engine.spill_dir.as_deref(), Some(Path::new("/etc/lakes/spill")));
     assert_eq!(config.engine.threads, Some(2));
     let feed = &config.feeds[0];
     assert_eq!(feed.session.timeout_micros, 36 * 3_600_000_000);
     assert_eq!(feed.session.max_duration_micros, Some(2 * 3_600_000_000));
     assert_eq!(feed.window.update_depth_days, 0);
-    let price = Attribute {
-        expression: "cast(price as double)".to_owned(),
-        name: "price".to_owned(),
-    };
+    let price =
+        Attribute { expression: "cast(price as double)".to_owned(), name: "price".to_owned() };
     assert_eq!(feed.event.attributes[1], price);
 }
 
@@ -130,11 +117,7 @@ fn a_shown_configuration_reads_back_as_itself() {
                 [feed.session]\nuser_action = \"event_id in ('a','b')\"\ntimeout = \"90s\"\n\
                 max_duration = \"1h 30m\"\n[feed.window]\nlookback_days = 2\n";
     let text = with(rest).replace("path =", "columns = [\"a\", \"b\"]\npath =");
-    let options = set(&[
-        "engine.spill_dir=/spill",
-        "engine.threads=3",
-        "lake.url=s3://b/p",
-    ]);
+    let options = set(&["engine.spill_dir=/spill", "engine.threads=3", "lake.url=s3://b/p"]);
     let config = read_with(&text, &options).unwrap();
     assert_eq!(read(&show(&config)), config);
 }
@@ -197,11 +180,7 @@ fn a_file_is_loaded_from_disk_with_its_folder_as_the_base() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("shop.toml");
     fs::write(&file, SHORTEST).unwrap();
-    let config = load(&LoadOptions {
-        file: Some(file),
-        ..LoadOptions::default()
-    })
-    .unwrap();
+    let config = load(&LoadOptions { file: Some(file), ..LoadOptions::default() }).unwrap();
     assert_eq!(config.base_dir, folder.path());
     assert_eq!(Path::new(&config.lake.url), folder.path().join("lake"));
 }
@@ -224,11 +203,7 @@ fn the_keys_commented_out_in_the_sample_can_be_used() {
     let sample = include_str!("../../../sessionlake.toml");
     let lines: Vec<&str> = sample
         .lines()
-        .map(|line| {
-            line.strip_prefix("# ")
-                .filter(|rest| rest.contains(" = "))
-                .unwrap_or(line)
-        })
+        .map(|line| line.strip_prefix("# ").filter(|rest| rest.contains(" = ")).unwrap_or(line))
         .collect();
     let config = read(&lines.join("\n"));
     assert_eq!(config.engine.threads, Some(4));

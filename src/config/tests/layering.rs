@@ -7,11 +7,7 @@ const MINUTE_MICROS: i64 = 60_000_000;
 
 fn timeouts(text: &str, options: &LoadOptions) -> Vec<i64> {
     let config = read_with(text, options).unwrap();
-    config
-        .feeds
-        .iter()
-        .map(|feed| feed.session.timeout_micros / MINUTE_MICROS)
-        .collect()
+    config.feeds.iter().map(|feed| feed.session.timeout_micros / MINUTE_MICROS).collect()
 }
 
 fn message(text: &str, options: &LoadOptions) -> String {
@@ -47,18 +43,9 @@ fn the_environment_reaches_one_feed_by_its_name_in_upper_case() {
 
 #[test]
 fn set_reaches_every_feed_or_the_one_it_names() {
-    assert_eq!(
-        timeouts(&two_feeds(), &set(&["session.timeout=10m"])),
-        [10, 10]
-    );
-    assert_eq!(
-        timeouts(&two_feeds(), &set(&["events:session.timeout=10m"])),
-        [10, 5]
-    );
-    assert_eq!(
-        timeouts(&two_feeds(), &set(&["acme/clicks-2:session.timeout=9m"])),
-        [5, 9]
-    );
+    assert_eq!(timeouts(&two_feeds(), &set(&["session.timeout=10m"])), [10, 10]);
+    assert_eq!(timeouts(&two_feeds(), &set(&["events:session.timeout=10m"])), [10, 5]);
+    assert_eq!(timeouts(&two_feeds(), &set(&["acme/clicks-2:session.timeout=9m"])), [5, 9]);
 }
 
 #[test]
@@ -98,10 +85,7 @@ fn numbers_and_lists_are_read_as_toml_and_text_as_it_stands() {
 #[test]
 fn a_relative_feed_path_starts_where_it_was_written() {
     let config = read_with(SHORTEST, &set(&["path=in/{arrival_date}/*.jsonl.gz"])).unwrap();
-    assert_eq!(
-        config.feeds[0].path,
-        "/home/ada/in/{arrival_date}/*.jsonl.gz"
-    );
+    assert_eq!(config.feeds[0].path, "/home/ada/in/{arrival_date}/*.jsonl.gz");
 }
 
 #[test]
@@ -191,10 +175,7 @@ fn a_bad_value_names_the_layer_it_came_from() {
         message(&text, &options)
             .contains("(environment variable SESSIONLAKE__FEED__EVENTS__SESSION__TIMEOUT)")
     );
-    let options = LoadOptions {
-        lake: Some("gs://b".to_owned()),
-        ..LoadOptions::default()
-    };
+    let options = LoadOptions { lake: Some("gs://b".to_owned()), ..LoadOptions::default() };
     assert_eq!(
         message(&text, &options),
         "lake.url: `gs://` is not a kind of location that is known (--lake), \

@@ -9,10 +9,7 @@ use super::{SHORTEST, refusal, replaced, with};
 fn a_missing_file_says_where_it_was_looked_for() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("sessionlake.toml");
-    let options = LoadOptions {
-        file: Some(file.clone()),
-        ..LoadOptions::default()
-    };
+    let options = LoadOptions { file: Some(file.clone()), ..LoadOptions::default() };
     assert_eq!(
         load(&options).unwrap_err().to_string(),
         format!(
@@ -28,10 +25,7 @@ fn a_file_that_is_not_text_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("sessionlake.toml");
     fs::write(&file, [0xff, 0xfe]).unwrap();
-    let options = LoadOptions {
-        file: Some(file),
-        ..LoadOptions::default()
-    };
+    let options = LoadOptions { file: Some(file), ..LoadOptions::default() };
     let message = load(&options).unwrap_err().to_string();
     assert!(
         message.ends_with("make it a readable UTF-8 text file or name another with --config FILE")
@@ -45,10 +39,7 @@ fn text_that_is_not_toml_is_refused_with_its_place() {
         message.starts_with("sessionlake.toml, line 2, column 7: not valid TOML: "),
         "{message}"
     );
-    assert!(
-        message.ends_with("; mend that line and run again"),
-        "{message}"
-    );
+    assert!(message.ends_with("; mend that line and run again"), "{message}");
     let message = refusal("[lake]\nurl = \"a\"\nurl = \"b\"\n");
     assert!(
         message.starts_with("sessionlake.toml, line 3, column 1: not valid TOML: duplicate key"),
@@ -90,9 +81,8 @@ fn a_misspelt_required_key_is_one_problem_not_two() {
         "feed[0] (events).event.user_di: unknown key `user_di` in [feed.event] \
          (sessionlake.toml, line 5, column 1), did you mean `user_id`?"
     );
-    let moved = SHORTEST
-        .replace("user_id = \"user_id\"\n", "")
-        .replace("path", "user_id = \"u\"\npath");
+    let moved =
+        SHORTEST.replace("user_id = \"user_id\"\n", "").replace("path", "user_id = \"u\"\npath");
     assert_eq!(
         refusal(&moved),
         "feed[0] (events).user_id: unknown key `user_id` in [[feed]] \
@@ -163,14 +153,9 @@ fn numbers_out_of_range_are_refused_with_the_range() {
         "feed[0] (events).window.update_depth_days: -1 is out of range \
          (sessionlake.toml, line 10, column 21), write a whole number from 0 to 400"
     );
-    let message = refusal(&with(
-        "[feed.window]\nupdate_depth_days = 401\nlookback_days = 0\n",
-    ));
+    let message = refusal(&with("[feed.window]\nupdate_depth_days = 401\nlookback_days = 0\n"));
     assert!(message.contains("401 is out of range"), "{message}");
-    assert!(
-        message.contains("write a whole number from 1 to 31"),
-        "{message}"
-    );
+    assert!(message.contains("write a whole number from 1 to 31"), "{message}");
     assert!(refusal(&with("[engine]\nthreads = 0\n")).contains("a whole number from 1 to 1024"));
 }
 
@@ -232,10 +217,7 @@ fn every_problem_is_reported_at_once_from_top_to_bottom() {
     let lines: Vec<&str> = message.lines().collect();
     assert_eq!(lines[0], "4 problems in the configuration:");
     assert!(lines[1].contains("line 2, column 8"), "{message}");
-    assert!(
-        lines[2].contains("session.timeout: expected text"),
-        "{message}"
-    );
+    assert!(lines[2].contains("session.timeout: expected text"), "{message}");
     assert!(lines[3].contains("did you mean `opens_on`?"), "{message}");
     assert!(lines[4].contains("99 is out of range"), "{message}");
 }

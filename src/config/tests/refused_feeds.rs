@@ -72,10 +72,7 @@ fn feed_names_are_plain_and_unique() {
          (sessionlake.toml, line 10, column 8), rename one"
     );
     for name in ["a/b/c", "/a", "a/", "a//b"] {
-        assert!(
-            refusal(&replaced("events", name)).contains("is not a feed name"),
-            "{name}"
-        );
+        assert!(refusal(&replaced("events", name)).contains("is not a feed name"), "{name}");
     }
 }
 
@@ -117,21 +114,12 @@ fn attribute_names_must_be_new() {
 
 #[test]
 fn columns_must_be_new_and_not_those_of_the_raw_table() {
-    let message = refusal(&replaced(
-        "path =",
-        "columns = [\"a\", \"A\", \"_extra\"]\npath =",
-    ));
-    assert!(
-        message.contains("columns[1]: the name `A` is taken by entry [0]"),
-        "{message}"
-    );
+    let message = refusal(&replaced("path =", "columns = [\"a\", \"A\", \"_extra\"]\npath ="));
+    assert!(message.contains("columns[1]: the name `A` is taken by entry [0]"), "{message}");
     assert!(
         message.contains("columns[2]: the name `_extra` is a column of raw already"),
         "{message}"
     );
     let message = refusal(&replaced("path =", "columns = []\npath ="));
-    assert!(
-        message.contains("feed[0] (events).columns: empty"),
-        "{message}"
-    );
+    assert!(message.contains("feed[0] (events).columns: empty"), "{message}");
 }

@@ -1,0 +1,182 @@
+//! A folder with a configuration, batches and a lake, worked on by the real job.
+
+use std::fs;
+use std::path::PathBuf;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Date32Type, Int64Type, TimestampMicrosecondType};
+use chrono::{Days, NaiveDate};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use sessionlake::config::{self, Config, LoadOptions};
+use sessionlake::error::JobError;
+use sessionlake::job::{Dates, Job, Progress};
+use sessionlake::lake::ids::LatePolicy;
+use sessionlake::lake::{Lake, TableName};
+use sessionlake::record::{RunLog, StageRecord};
+use sessionlake::reference::Expected;
+use sessionlake::stages::build::Rebuild;
+use sessionlake::stages::rules::RuleChange;
+use std::sync::Arc;
+
+/// The date that is `day` days after 1970-01-01.
+pub fn date(day: i32) -> NaiveDate {
+    NaiveDate::default() + Days::new(u64::try_from(day).unwrap())
+}
+
+/// Progress that nobody watches.
+pub struct Quiet;
+
+impl Progress for Quiet {
+    fn feed(&self, _: &str, _: u64) {}
+    fn stage(&self, _: &str, _: NaiveDate) {}
+    fn date_done(&self) {}
+}
+
+/// A temporary folder holding `sessionlake.toml`, `batches/` and `lake/`.
+pub struct Workspace {
+    folder: tempfile::TempDir,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Workspace {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("batches")).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        Self { folder, runtime }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn configure(&self, toml: &str) {
+        fs::write(self.path("sessionlake.toml"), toml).unwrap();
+    }
+
+    pub fn write_batch(&self, name: &str, content: &str) {
+        let path = self.path("batches").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    pub fn config(&self) -> Config {
+        config::load(&LoadOptions {
+            file: Some(self.path("sessionlake.toml")),
+            lake: None,
+            environment: vec![],
+            set: vec![],
+        })
+        .unwrap()
+    }
+
+    pub fn run(&self, dates: Dates, change: RuleChange) -> Result<Vec<StageRecord>, JobError> {
+        self.job(async |job, feed| job.run(feed, dates, change).await)
+    }
+
+    pub fn ingest(&self, dates: Dates, late: LatePolicy) -> Result<Vec<StageRecord>, JobError> {
+        self.job(async |job, feed| job.ingest(feed, dates, late).await)
+    }
+
+    pub fn build(&self, dates: Dates, rebuild: Rebuild) -> Result<Vec<StageRecord>, JobError> {
+        self.job(async |job, feed| job.build(feed, dates, rebuild, RuleChange::Refuse).await)
+    }
+
+    pub fn reprocess(&self, from: NaiveDate) -> Result<Vec<StageRecord>, JobError> {
+        self.job(async |job, feed| job.reprocess(feed, from).await.map(|_| ()))
+    }
+
+    fn job(
+        &self,
+        work: impl AsyncFn(&Job<'_>, &config::FeedConfig) -> Result<(), JobError>,
+    ) -> Result<Vec<StageRecord>, JobError> {
+        let config = self.config();
+        let log = RunLog::new();
+        let job = Job::new(&config, log.clone(), &Quiet).unwrap();
+        self.runtime.block_on(async {
+            for feed in &config.feeds {
+                work(&job, feed).await?;
+            }
+            Ok(log.records())
+        })
+    }
+
+    /// All rows of a table, or none when it does not exist.
+    pub fn rows(&self, name: &TableName) -> Vec<RecordBatch> {
+        let lake = Lake::open(&self.config().lake.url).unwrap();
+        self.runtime.block_on(async {
+            let Some(table) = lake.load(name).await.unwrap() else { return vec![] };
+            let mut config = SessionConfig::new();
+            config.options_mut().execution.parquet.schema_force_view_types = false;
+            let context = SessionContext::new_with_config(config);
+            let state = Arc::new(context.state());
+            let provider = table.table_provider().with_session(state).await.unwrap();
+            context.read_table(provider).unwrap().collect().await.unwrap()
+        })
+    }
+
+    /// ODS of the feed `events`, in the order of the reference.
+    pub fn ods(&self, attributes: &[&str]) -> Vec<Expected> {
+        let batches = self.rows(&TableName::Ods("events".to_owned()));
+        let mut rows: Vec<Expected> =
+            batches.iter().flat_map(|batch| ods_rows(batch, attributes)).collect();
+        rows.sort();
+        rows
+    }
+
+    /// Quarantined rows as (arrival day, reason), sorted.
+    pub fn quarantine(&self) -> Vec<(i32, String)> {
+        let batches = self.rows(&TableName::Quarantine("events".to_owned()));
+        let mut rows: Vec<(i32, String)> = batches
+            .iter()
+            .flat_map(|batch| {
+                let reasons = texts(batch, "reason");
+                let days = batch.column_by_name("_updated_at").unwrap();
+                let days = days.as_primitive::<Date32Type>().clone();
+                reasons
+                    .into_iter()
+                    .enumerate()
+                    .map(move |(row, reason)| (days.value(row), reason.unwrap()))
+            })
+            .collect();
+        rows.sort();
+        rows
+    }
+}
+
+/// A column as texts.
+pub fn texts(batch: &RecordBatch, name: &str) -> Vec<Option<String>> {
+    let column = batch.column_by_name(name).unwrap_or_else(|| panic!("no column {name}"));
+    let column = cast(column, &DataType::Utf8).unwrap();
+    column.as_string::<i32>().iter().map(|text| text.map(str::to_owned)).collect()
+}
+
+fn ods_rows(batch: &RecordBatch, attributes: &[&str]) -> Vec<Expected> {
+    let text = |name: &str| texts(batch, name);
+    let (users, products, events) = (text("user_id"), text("product_code"), text("event_id"));
+    let ids = text("session_id");
+    let attributes: Vec<Vec<Option<String>>> = attributes.iter().map(|name| text(name)).collect();
+    let column = |name: &str| batch.column_by_name(name).unwrap();
+    let timestamps = column("timestamp").as_primitive::<TimestampMicrosecondType>();
+    let starts = column("session_start").as_primitive::<TimestampMicrosecondType>();
+    let gaps = column("time_diff_ms").as_primitive::<Int64Type>();
+    let pdates = column("pdate").as_primitive::<Date32Type>();
+    let updated = column("_updated_at").as_primitive::<Date32Type>();
+    let actions = column("is_user_action").as_boolean();
+    (0..batch.num_rows())
+        .map(|row| Expected {
+            user_id: users[row].clone().unwrap(),
+            product_code: products[row].clone().unwrap(),
+            timestamp_micros: timestamps.value(row),
+            event_id: events[row].clone().unwrap(),
+            pdate: pdates.value(row),
+            updated_at: updated.value(row),
+            attributes: attributes.iter().map(|column| column[row].clone()).collect(),
+            is_user_action: actions.value(row),
+            time_diff_ms: gaps.is_valid(row).then(|| gaps.value(row)),
+            session_start_micros: starts.is_valid(row).then(|| starts.value(row)),
+            session_id: ids[row].clone(),
+        })
+        .collect()
+}
