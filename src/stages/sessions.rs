@@ -48,10 +48,14 @@ pub struct Changes {
 
 /// One computation of changed rows, over one version of ODS.
 pub struct SessionBuilder<'a> {
-    pub(crate) context: &'a SessionContext,
-    pub(crate) feed: &'a str,
-    pub(crate) book: &'a CompiledBook,
-    pub(crate) rule_book: &'a RuleBook,
+    /// Where the relations are registered; of one computation alone.
+    pub context: &'a SessionContext,
+    /// The feed, for messages.
+    pub feed: &'a str,
+    /// Its rules, compiled.
+    pub book: &'a CompiledBook,
+    /// Its rules, with the dates from which they hold.
+    pub rule_book: &'a RuleBook,
 }
 
 impl SessionBuilder<'_> {

@@ -152,7 +152,8 @@ pub fn texts(batch: &RecordBatch, name: &str) -> Vec<Option<String>> {
     column.as_string::<i32>().iter().map(|text| text.map(str::to_owned)).collect()
 }
 
-fn ods_rows(batch: &RecordBatch, attributes: &[&str]) -> Vec<Expected> {
+/// Rows of ODS as the reference gives them.
+pub fn ods_rows(batch: &RecordBatch, attributes: &[&str]) -> Vec<Expected> {
     let text = |name: &str| texts(batch, name);
     let (users, products, events) = (text("user_id"), text("product_code"), text("event_id"));
     let ids = text("session_id");
