@@ -200,13 +200,13 @@ fn of_build(error: &BuildError) -> Verdict {
     match error {
         BuildError::Unparsable { .. }
         | BuildError::Expression(_)
+        | BuildError::ReservedColumn { .. }
         | BuildError::UnknownZone { .. }
         | BuildError::ZoneChanged { .. }
         | BuildError::AttributeTypeChanged { .. }
         | BuildError::RulesDiffer { .. }
         | BuildError::MappingTooEarly { .. }
         | BuildError::NotCovered { .. } => Verdict::FixConfiguration,
-        BuildError::Contended { .. } => Verdict::Retry,
         BuildError::Lake(source) => of_lake(source),
         BuildError::Imbalance { .. } => Verdict::Bug,
         BuildError::NothingIngested { .. }

@@ -101,7 +101,7 @@ impl<'a> Job<'a> {
         self.settle_rules(feed, None, RuleChange::Refuse).await?;
         let files = files_of_dates(feed, dates)?;
         let todo = match dates {
-            Dates::CatchUp => self.unseen(feed, &files).await?,
+            Dates::CatchUp => self.unseen(feed, &files, late).await?,
             _ => files.keys().copied().collect(),
         };
         self.progress.feed(&feed.name, todo.len() as u64);
@@ -186,14 +186,35 @@ impl<'a> Job<'a> {
 
     /// Notes in the log that a signal stopped the run.
     pub fn interrupted(&self, feed: &FeedConfig) {
+        self.note(feed, "run", Outcome::Interrupted, None);
+    }
+
+    /// Notes in the log an error that came before or between the stages; that of a stage is
+    /// there already.
+    pub fn failed(&self, feed: &FeedConfig, error: &JobError) {
+        let is_noted = |record: &StageRecord| {
+            record.feed == feed.name && record.outcome == Outcome::Failed
+        };
+        if !self.log.records().iter().any(is_noted) {
+            self.note(feed, error.stage(), Outcome::Failed, Some(error_chain(error)));
+        }
+    }
+
+    fn note(
+        &self,
+        feed: &FeedConfig,
+        stage: &'static str,
+        outcome: Outcome,
+        error: Option<String>,
+    ) {
         self.log.push(StageRecord {
             feed: feed.name.clone(),
             arrival_date: None,
-            stage: "run",
+            stage,
             started: clock::now(),
             seconds: 0.0,
-            outcome: Outcome::Interrupted,
-            error: None,
+            outcome,
+            error,
             config_hash: config_hash(feed),
             did: StageOutcome::default(),
         });
@@ -205,9 +226,12 @@ impl<'a> Job<'a> {
         arrival_date: Option<NaiveDate>,
         change: RuleChange,
     ) -> Result<(), JobError> {
-        rules::settle(&self.stage(feed), arrival_date, change)
-            .await
-            .map_err(|source| JobError::Rules { feed: feed.name.clone(), source })
+        let stage = self.stage(feed);
+        let settled = match rules::settle(&stage, arrival_date, change).await {
+            Ok(()) => reprocess::finish_quarantine(&stage).await,
+            refused => refused,
+        };
+        settled.map_err(|source| JobError::Rules { feed: feed.name.clone(), source })
     }
 
     async fn ingest_date(
@@ -262,7 +286,7 @@ impl<'a> Job<'a> {
             Dates::One(date) => Ok(BTreeSet::from([date])),
             Dates::Range(..) => Ok(files.keys().copied().collect()),
             Dates::CatchUp => {
-                let mut todo = self.unseen(feed, files).await?;
+                let mut todo = self.unseen(feed, files, LatePolicy::Bounded).await?;
                 todo.extend(self.pending(feed).await?);
                 Ok(todo)
             }
@@ -273,8 +297,9 @@ impl<'a> Job<'a> {
         &self,
         feed: &FeedConfig,
         files: &BTreeMap<NaiveDate, Vec<SourceFile>>,
+        late: LatePolicy,
     ) -> Result<BTreeSet<NaiveDate>, JobError> {
-        Ok(ingest::unseen(&self.stage(feed), files).await?)
+        Ok(ingest::unseen(&self.stage(feed), files, late).await?)
     }
 
     async fn pending(&self, feed: &FeedConfig) -> Result<BTreeSet<NaiveDate>, JobError> {

@@ -110,8 +110,7 @@ fn gap() -> impl Strategy<Value = i64> {
 }
 
 fn delivery() -> impl Strategy<Value = Delivery> {
-    let delay =
-        prop_oneof![
+    let delay = prop_oneof![
         6 => 0..=1i32,
         3 => prop_oneof![Just(3), Just(5)],
         1 => Just(-1),

@@ -102,7 +102,8 @@ fn raw_batch(rows: &[Row]) -> RecordBatch {
         let array: ArrayRef = Arc::new(rows.iter().map(value).collect::<StringArray>());
         (Field::new(name, DataType::Utf8, true), array)
     };
-    let instant = |row: &Row| chrono::DateTime::from_timestamp_micros(row.timestamp_micros).unwrap();
+    let instant =
+        |row: &Row| chrono::DateTime::from_timestamp_micros(row.timestamp_micros).unwrap();
     let mut columns = vec![
         text("user", &|row| Some(row.user.clone())),
         text("product", &|row| Some(row.product.clone())),
@@ -179,7 +180,7 @@ impl Calendar {
 
     async fn deliver(&mut self, arrival: i32, rows: &[Row]) {
         let context = self.engine.context(chrono_tz::Tz::UTC);
-        let book = CompiledBook::compile(&context, "events", &self.rule_book).unwrap();
+        let book = CompiledBook::compile(&context, "events", &self.rule_book, &[]).unwrap();
         let reader = EventReader::new(&book, &book.mappings[0], &[None], date(arrival));
         let (candidates, rejects) = reader.read(&raw_batch(rows)).unwrap();
         assert_eq!(rejects.iter().count(), 0, "every row counts");
@@ -245,8 +246,10 @@ fn check_calendar(rng: &mut ChaCha8Rng) -> usize {
 fn the_increment_equals_the_reference_after_every_delivery() {
     let calendars: usize = std::env::var("SESSIONLAKE_SCOPE_CALENDARS")
         .map_or(20, |number| number.parse().expect("SESSIONLAKE_SCOPE_CALENDARS is a number"));
-    let seed: u64 = std::env::var("SESSIONLAKE_SEED")
-        .map_or_else(|_| rand::random(), |seed| seed.parse().expect("SESSIONLAKE_SEED is a number"));
+    let seed: u64 = std::env::var("SESSIONLAKE_SEED").map_or_else(
+        |_| rand::random(),
+        |seed| seed.parse().expect("SESSIONLAKE_SEED is a number"),
+    );
     eprintln!("the scope law: seed {seed}, {calendars} calendars of {KEYS} keys");
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let histories: usize = (0..calendars).map(|_| check_calendar(&mut rng)).sum();

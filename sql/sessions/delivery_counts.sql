@@ -1,8 +1,8 @@
 -- reads:      delivered (sql/sessions/delivered.sql)
 -- returns:    grain: one row
 --               new          events that ods does not hold
---               identical    rows equal in every attribute to the event as known, or to a better
---                            duplicate among these deliveries
+--               identical    rows equal in every attribute to the event as known, or to the next
+--                            better duplicate among these deliveries
 --               conflicting  rows of a known or repeated event with other attributes
 -- parameters: none
 select

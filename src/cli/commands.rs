@@ -100,7 +100,12 @@ async fn on_feeds(global: &Global, feeds: &FeedArgs, action: Action) -> Result<E
     let mut ended = Ended::Done;
     for feed in selected {
         tokio::select! {
-            result = action.perform(&job, feed) => errors.extend(result.err()),
+            result = action.perform(&job, feed) => {
+                if let Err(error) = result {
+                    job.failed(feed, &error);
+                    errors.push(error);
+                }
+            }
             signal = stop.received() => {
                 // Dropping the stage is like a crash between two commits: nothing half done.
                 job.interrupted(feed);
@@ -199,7 +204,7 @@ fn configure(global: &Global, command: ConfigCommand) -> Result<(), JobError> {
 fn check_expressions(engine: &Engine, feed: &FeedConfig) -> Result<(), JobError> {
     let book = RuleBook::first(feed);
     let zone = feed.event.zone.parse().unwrap_or(chrono_tz::Tz::UTC);
-    CompiledBook::compile(&engine.context(zone), &feed.name, &book)
+    CompiledBook::compile(&engine.context(zone), &feed.name, &book, &[])
         .map(|_| ())
         .map_err(|source| JobError::Rules { feed: feed.name.clone(), source })
 }

@@ -6,7 +6,7 @@ use super::problems::Problems;
 use super::reason::Reason;
 
 /// Columns of the raw table that every feed has.
-const RAW: [&str; 5] = ["_extra", "_updated_at", "_file", "_line", "_ingested_at"];
+const RAW: [&str; 6] = ["_extra", "_updated_at", "_file", "_line", "_accept_late", "_ingested_at"];
 
 /// Columns of ODS that every feed has, in the order of the table.
 const ODS: [&str; 10] = [

@@ -90,6 +90,7 @@ pub struct Expression {
     physical: Arc<dyn PhysicalExpr>,
     data_type: DataType,
     key: String,
+    sql: String,
 }
 
 /// A row on which an expression failed.
@@ -102,7 +103,7 @@ pub struct FailedRow {
 }
 
 /// Parses and type-checks an expression over `schema`; it must be row-wise and immutable.
-pub fn parse(
+fn parse(
     context: &SessionContext,
     origin: Origin<'_>,
     schema: &DFSchema,
@@ -173,7 +174,12 @@ impl Expression {
         let expr = parse(context, origin, &df_schema)?;
         let physical = context.create_physical_expr(expr, &df_schema).map_err(invalid)?;
         let data_type = physical.data_type(schema).map_err(invalid)?;
-        Ok(Self { physical, data_type, key: origin.key.to_owned() })
+        Ok(Self { physical, data_type, key: origin.key.to_owned(), sql: origin.sql.to_owned() })
+    }
+
+    /// As written.
+    pub fn sql(&self) -> &str {
+        &self.sql
     }
 
     /// Its type.

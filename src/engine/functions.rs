@@ -1,16 +1,21 @@
 //! Scalar functions: `session_id` and `attributes_key`.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, BinaryArray, BinaryBuilder, StringBuilder, StructArray};
-use arrow::compute::SortOptions;
-use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
+use arrow::array::{
+    Array, AsArray, BinaryArray, BinaryBuilder, BooleanArray, RecordBatch, StringBuilder, StructArray,
+};
+use arrow::compute::{SortOptions, cast, prep_null_mask_filter};
+use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use arrow::row::{RowConverter, SortField};
 use chrono::{DateTime, SecondsFormat};
 use datafusion::common::{Result, exec_err};
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
+
+use super::expressions::Expression;
 
 /// `session_id(user_id, product_code, session_start)`: `user#product#start`, the start in
 /// RFC 3339 UTC with a fraction of 3 or 6 digits only when there is one. `%` and `#` inside the
@@ -29,6 +34,67 @@ pub fn session_id_udf() -> ScalarUDF {
 /// last) and whose equality is the equality of all fields.
 pub fn attributes_key_udf() -> ScalarUDF {
     ScalarUDF::from(AttributesKey { signature: Signature::any(1, Volatility::Immutable) })
+}
+
+/// A compiled rule as a function over the columns it may name. Unlike the expression inside a
+/// plan, it does not fail a batch for rows that the rule cannot judge, and the planner cannot
+/// take it apart; a rule that fails or yields null is false.
+pub fn rule_udf(rule: Expression, columns: &SchemaRef) -> ScalarUDF {
+    let signature = Signature::any(columns.fields().len(), Volatility::Immutable);
+    ScalarUDF::from(Rule { signature, rule, columns: SchemaRef::clone(columns) })
+}
+
+#[derive(Debug)]
+struct Rule {
+    signature: Signature,
+    rule: Expression,
+    columns: SchemaRef,
+}
+
+impl PartialEq for Rule {
+    fn eq(&self, other: &Self) -> bool {
+        self.rule.sql() == other.rule.sql() && self.columns == other.columns
+    }
+}
+
+impl Eq for Rule {}
+
+impl Hash for Rule {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.rule.sql().hash(state);
+    }
+}
+
+impl ScalarUDFImpl for Rule {
+    fn name(&self) -> &'static str {
+        "rule"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Boolean)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let rows = args.number_rows;
+        let arrays = args
+            .args
+            .into_iter()
+            .zip(self.columns.fields())
+            .map(|(value, field)| Ok(cast(&value.into_array(rows)?, field.data_type())?))
+            .collect::<Result<Vec<_>>>()?;
+        let batch = RecordBatch::try_new(SchemaRef::clone(&self.columns), arrays)?;
+        let (values, _) = self.rule.evaluate(&batch, &DataType::Boolean)?;
+        Ok(ColumnarValue::Array(Arc::new(null_is_false(values.as_boolean()))))
+    }
+}
+
+/// A rule that yields null is false.
+pub fn null_is_false(flags: &BooleanArray) -> BooleanArray {
+    if flags.null_count() == 0 { flags.clone() } else { prep_null_mask_filter(flags) }
 }
 
 /// The keys of a whole column; null for a null struct, which comes from the empty side of an

@@ -25,6 +25,10 @@ pub const ODS_COLUMNS: [&str; 10] = [
     UPDATED_AT,
 ];
 
+/// Columns of every `raw/<feed>` behind the feed's own, in order.
+pub const RAW_COLUMNS: [&str; 6] =
+    ["_extra", "_file", "_line", "_accept_late", "_ingested_at", UPDATED_AT];
+
 /// Microseconds since 1970-01-01, UTC. A timestamp without a zone would force the table's
 /// protocol to (3, 7).
 pub fn timestamp_type() -> DataType {
@@ -54,6 +58,15 @@ pub fn raw(columns: &[String]) -> SchemaRef {
         required(UPDATED_AT, DataType::Date32),
     ]);
     Arc::new(Schema::new(fields))
+}
+
+/// The feed's own columns of an existing `raw/<feed>`.
+pub fn delivered_columns(raw: &Schema) -> Vec<String> {
+    raw.fields()
+        .iter()
+        .map(|field| field.name().clone())
+        .filter(|name| !RAW_COLUMNS.contains(&name.as_str()))
+        .collect()
 }
 
 /// `quarantine/<feed>`: grain one rejected record (`stage` = `ingest`, never in raw) or one

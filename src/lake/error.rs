@@ -40,8 +40,8 @@ pub enum LakeError {
         /// The library's reason.
         source: Box<DeltaTableError>,
     },
-    /// A table cannot be written; nothing was committed.
-    #[error("cannot write the table {table}; nothing of this commit is visible, run again")]
+    /// A table cannot be written.
+    #[error("cannot write the table {table}; run again, what did land is recognised by its id")]
     Write {
         /// The table.
         table: TableName,

@@ -6,6 +6,7 @@
 //! | `seen/<feed>/<arrival date>/<file>/<size>-<mtime>` | raw | 1: a file with this stat needs no hashing |
 //! | `ods/<feed>/<arrival date>` | ods | number of deliveries of that date built |
 //! | `ods/<feed>` | ods | arrival date of the last build, days since 1970: makes ODS commits exclude each other |
+//! | `reprocess/<feed>` | ods, quarantine | number of reprocesses; quarantine follows ods |
 //! | `retention/<feed>` | raw | newest arrival date removed, days since 1970 |
 
 use std::collections::HashMap;
@@ -172,6 +173,11 @@ pub fn build(feed: &str, arrival_date: NaiveDate) -> String {
 /// The id every ODS commit carries, so that the library rejects a concurrent one.
 pub fn ods(feed: &str) -> String {
     format!("ods/{feed}")
+}
+
+/// The id of the last reprocess, in ods and then in quarantine: a lagging quarantine is redone.
+pub fn reprocess(feed: &str) -> String {
+    format!("reprocess/{feed}")
 }
 
 /// The id that records the newest arrival date removed from raw.

@@ -26,6 +26,7 @@ use std::path::Path;
 use arrow::datatypes::SchemaRef;
 use deltalake::kernel::StructType;
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel as _;
+use deltalake::kernel::transaction::CommitProperties;
 use deltalake::protocol::SaveMode;
 use deltalake::{DeltaTable, DeltaTableBuilder};
 use url::Url;
@@ -121,16 +122,23 @@ impl Lake {
             .as_ref()
             .try_into_kernel()
             .map_err(|source| LakeError::Contract { table: name.clone(), source })?;
-        self.unloaded(name)?
+        let created = self
+            .unloaded(name)?
             .create()
             .with_columns(columns.fields().cloned())
             .with_partition_columns(partition_columns.iter().copied())
             .with_configuration(properties.into_iter().map(|(key, value)| (key, Some(value))))
             .with_raise_if_key_not_exists(false)
             .with_save_mode(SaveMode::Ignore)
-            .await
-            .map_err(|source| LakeError::write(name, source))?;
-        self.load(name).await?.ok_or_else(|| LakeError::Vanished { table: name.clone() })
+            // Version 0 or nothing: a retry would commit the metadata a second time, on top of
+            // the table that another run has just created.
+            .with_commit_properties(CommitProperties::default().with_max_retries(0))
+            .await;
+        match (self.load(name).await?, created) {
+            (Some(table), _) => Ok(table),
+            (None, Err(source)) => Err(LakeError::write(name, source)),
+            (None, Ok(_)) => Err(LakeError::Vanished { table: name.clone() }),
+        }
     }
 
     fn create_root(&self, name: &TableName) -> Result<(), LakeError> {

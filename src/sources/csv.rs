@@ -32,15 +32,16 @@ enum Target {
 }
 
 impl CsvRecords {
-    /// Reads the header, which must hold every one of `columns`.
+    /// Reads the header, which must hold every one of `required`.
     pub(super) fn open(
         window: Window,
         max_record_bytes: usize,
         columns: &[String],
+        required: &[String],
     ) -> Result<Self, SourceError> {
         let mut framing = Framing::new(window, max_record_bytes);
         let (names, line) = read_header(&mut framing)?;
-        check_header(framing.window.path(), line, &names, columns)?;
+        check_header(framing.window.path(), line, &names, required)?;
         framing.scan.max_fields = names.len();
         let header = names.into_iter().map(|name| HeaderColumn::new(name, columns)).collect();
         Ok(Self { framing, header, unquoted: String::new() })
@@ -156,7 +157,7 @@ fn check_header(
     path: &Path,
     line: u64,
     names: &[String],
-    columns: &[String],
+    required: &[String],
 ) -> Result<(), SourceError> {
     let path = path.to_owned();
     let mut seen = HashSet::new();
@@ -165,7 +166,7 @@ fn check_header(
         let names = repeated.into_iter().cloned().collect();
         return Err(SourceError::DuplicateHeader { path, line, names });
     }
-    let missing = columns.iter().filter(|column| !seen.contains(column));
+    let missing = required.iter().filter(|column| !seen.contains(column));
     let missing: Vec<_> = missing.map(|column| MissingColumn::new(column, names)).collect();
     if !missing.is_empty() {
         let header = names.to_owned();

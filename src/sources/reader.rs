@@ -56,20 +56,23 @@ enum Records {
 impl RecordReader {
     /// Opens `path`, which is gzip when its name ends in `.gz`, and reads a CSV header.
     ///
-    /// `columns` are the fields that get a column of their own, in that order. They are matched
-    /// exactly; a CSV header must have them all, a JSON object may lack any.
+    /// `columns` are the fields that get a column of their own, in that order, matched exactly. A
+    /// CSV header must have all of `required`, whether or not they have a column of their own; a
+    /// JSON object may lack any.
     pub fn open(
         path: &Path,
         format: SourceFormat,
         columns: &[String],
+        required: &[String],
     ) -> Result<Self, SourceError> {
-        Self::open_within(path, format, columns, Limits::default())
+        Self::open_within(path, format, columns, required, Limits::default())
     }
 
     fn open_within(
         path: &Path,
         format: SourceFormat,
         columns: &[String],
+        required: &[String],
         limits: Limits,
     ) -> Result<Self, SourceError> {
         let mut seen = HashSet::from([EXTRA_COLUMN, LINE_COLUMN]);
@@ -79,7 +82,9 @@ impl RecordReader {
         let window = Window::open(path, limits)?;
         let max_bytes = limits.max_record_bytes;
         let records = match format {
-            SourceFormat::Csv => Records::Csv(CsvRecords::open(window, max_bytes, columns)?),
+            SourceFormat::Csv => {
+                Records::Csv(CsvRecords::open(window, max_bytes, columns, required)?)
+            }
             SourceFormat::Jsonl => Records::Jsonl(JsonlRecords::open(window, max_bytes, columns)),
         };
         Ok(Self { path: path.to_owned(), records, batch: RawBatch::new(columns) })
@@ -369,7 +374,7 @@ pub(super) mod testing {
         let path = folder.path().join("batch");
         std::fs::write(&path, content).unwrap();
         let columns: Vec<String> = columns.iter().map(|name| (*name).to_owned()).collect();
-        let mut reader = RecordReader::open_within(&path, format, &columns, limits)?;
+        let mut reader = RecordReader::open_within(&path, format, &columns, &columns, limits)?;
         let mut outcome = Outcome::default();
         while let Some(batch) = reader.next_batch(3)? {
             assert!(batch.rows.num_rows() <= 3 && batch.rejected.len() <= 3);

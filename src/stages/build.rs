@@ -1,7 +1,6 @@
 //! One arrival date from raw into ODS: candidate events, changed rows, one merge.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::Duration;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
@@ -14,20 +13,17 @@ use futures::StreamExt as _;
 use super::error::BuildError;
 use super::events::{EventReader, column, date32};
 use super::mapping::CompiledBook;
-use super::quarantine::{QuarantinedRow, RejectedBy, replace_build_rows, to_batch};
+use super::quarantine::{Quarantine, QuarantinedRow, RejectedBy, to_batch};
 use super::raw_rows::row_text;
 use super::reject::Rejects;
 use super::sessions::{Changes, SessionBuilder, rows_of, scan};
-use super::{PendingDate, StageContext, StageOutcome, merge, rules};
+use super::{PendingDate, StageContext, StageOutcome, merge, replanning, rules};
 use crate::lake::commits::Provenance;
 use crate::lake::contracts::{self, PDATE, RULES_PROPERTY, UPDATED_AT};
 use crate::lake::files::{FileTotals, by_date};
 use crate::lake::ids::{self, Ids};
 use crate::lake::rules::RuleBook;
 use crate::lake::{LakeError, TableName};
-
-/// How often a build plans again after another run committed first.
-const ATTEMPTS: u32 = 6;
 
 /// Whether a date that is built already is built again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,22 +36,30 @@ pub enum Rebuild {
 
 /// Arrival dates of raw with deliveries that are not built, in order.
 pub async fn pending(stage: &StageContext<'_>) -> Result<Vec<PendingDate>, LakeError> {
-    let feed = &stage.feed.name;
-    let raw_name = TableName::Raw(feed.clone());
+    let raw_name = TableName::Raw(stage.feed.name.clone());
     let Some(raw) = stage.lake.load(&raw_name).await? else {
         return Ok(vec![]);
     };
-    let delivered = Ids::read(&raw_name, &raw).await?.delivery_dates(feed);
+    pending_of(stage, &Ids::read(&raw_name, &raw).await?).await
+}
+
+/// Those of the deliveries in `raw` that are not built.
+pub(crate) async fn pending_of(
+    stage: &StageContext<'_>,
+    raw: &Ids,
+) -> Result<Vec<PendingDate>, LakeError> {
+    let feed = &stage.feed.name;
     let ods_name = TableName::Ods(feed.clone());
     let built = match stage.lake.load(&ods_name).await? {
         Some(ods) => Ids::read(&ods_name, &ods).await?.built_dates(feed),
         None => BTreeMap::new(),
     };
-    let dates = delivered.into_iter().map(|(arrival_date, deliveries)| PendingDate {
-        arrival_date,
-        deliveries,
-        built: built.get(&arrival_date).copied().unwrap_or_default(),
-    });
+    let dates =
+        raw.delivery_dates(feed).into_iter().map(|(arrival_date, deliveries)| PendingDate {
+            arrival_date,
+            deliveries,
+            built: built.get(&arrival_date).copied().unwrap_or_default(),
+        });
     Ok(dates.filter(|date| date.built != date.deliveries).collect())
 }
 
@@ -76,26 +80,8 @@ pub async fn build(
     arrival_date: NaiveDate,
     rebuild: Rebuild,
 ) -> Result<StageOutcome, BuildError> {
-    let mut attempt = 1;
-    loop {
-        match build_once(stage, arrival_date, rebuild).await {
-            Err(BuildError::Lake(source)) if source.is_conflict() => {
-                if attempt == ATTEMPTS {
-                    let feed = stage.feed.name.clone();
-                    return Err(BuildError::Contended { feed, attempts: ATTEMPTS, source });
-                }
-                tracing::warn!(%source, attempt, "planning the build again");
-                tokio::time::sleep(jitter(attempt)).await;
-                attempt += 1;
-            }
-            done => return done,
-        }
-    }
-}
-
-/// A growing wait that differs between runs, so that they do not meet again.
-pub(crate) fn jitter(attempt: u32) -> Duration {
-    Duration::from_millis(u64::from(attempt) * rand::random_range(20..120))
+    let once = async || build_once(stage, arrival_date, rebuild).await;
+    replanning(BuildError::is_conflict, once).await
 }
 
 async fn build_once(
@@ -104,15 +90,13 @@ async fn build_once(
     rebuild: Rebuild,
 ) -> Result<StageOutcome, BuildError> {
     let feed = &stage.feed.name;
-    let raw_name = TableName::Raw(feed.clone());
-    let raw = stage
-        .lake
-        .load(&raw_name)
-        .await?
-        .ok_or_else(|| BuildError::NothingIngested { feed: feed.clone() })?;
-    let deliveries = Ids::read(&raw_name, &raw).await?.deliveries(feed, arrival_date);
+    // What is committed is opened first: a delivery that comes in between is then read by this
+    // build, or its own build conflicts with this one.
+    let quarantine = Quarantine::open(stage).await?;
     let (ods_name, ods, book) = open_ods(stage).await?;
     let built = Ids::read(&ods_name, &ods).await?.version(&ids::build(feed, arrival_date));
+    let (raw_name, raw) = open_raw(stage).await?;
+    let deliveries = Ids::read(&raw_name, &raw).await?.deliveries(feed, arrival_date);
     let mut outcome = StageOutcome {
         version_before: ods.version(),
         version_after: ods.version(),
@@ -123,8 +107,13 @@ async fn build_once(
         return Ok(outcome);
     }
     outcome.up_to_date = false;
+    let differences = book.differences(stage.feed);
+    if !differences.is_empty() {
+        return Err(BuildError::RulesDiffer { feed: feed.clone(), differences });
+    }
     let context = stage.engine.context(rules::zone(&book));
-    let compiled = CompiledBook::compile(&context, feed, &book)?;
+    let stored = rules::stored_attributes(&ods_name, &ods)?;
+    let compiled = CompiledBook::compile(&context, feed, &book, &stored)?;
     let deliveries_read =
         read_deliveries(stage, &context, &raw, &book, &compiled, arrival_date).await?;
     let builder = SessionBuilder { context: &context, feed, book: &compiled, rule_book: &book };
@@ -135,7 +124,7 @@ async fn build_once(
     balance(stage, arrival_date, &mut outcome, &changes)?;
     let dates = BTreeSet::from([arrival_date]);
     let rejected = BTreeMap::from([(arrival_date, deliveries_read.rejected)]);
-    replace_build_rows(stage, &context, &dates, &rejected).await?;
+    quarantine.replace_build_rows(stage, &context, &dates, &rejected, vec![]).await?;
     let commit_ids = vec![
         ids::transaction(ids::build(feed, arrival_date), deliveries),
         ids::transaction(ids::ods(feed), ids::days_of_date(arrival_date)),
@@ -159,7 +148,7 @@ pub(crate) async fn open_ods(
     let table = match stage.lake.load(&name).await? {
         Some(table) => table,
         None => {
-            let compiled = rules::compile(stage, &first)?;
+            let compiled = rules::compile(stage, &first, &[])?;
             let record = |source| BuildError::Record { table: name.clone(), source };
             let json = first.to_json().map_err(record)?;
             let properties = HashMap::from([(RULES_PROPERTY.to_owned(), json)]);
@@ -169,6 +158,18 @@ pub(crate) async fn open_ods(
     };
     let book = RuleBook::read(&name, &table)?.unwrap_or(first);
     Ok((name, table, book))
+}
+
+/// The table `raw/<feed>`.
+pub(crate) async fn open_raw(
+    stage: &StageContext<'_>,
+) -> Result<(TableName, DeltaTable), BuildError> {
+    let feed = &stage.feed.name;
+    let name = TableName::Raw(feed.clone());
+    match stage.lake.load(&name).await? {
+        Some(table) => Ok((name, table)),
+        None => Err(BuildError::NothingIngested { feed: feed.clone() }),
+    }
 }
 
 /// Deliveries of one arrival date, read and judged.
@@ -245,7 +246,7 @@ fn quarantined(
 
 /// Rows read = new + identical duplicates + conflicting duplicates + quarantined, each counted
 /// where it occurs.
-fn balance(
+pub(crate) fn balance(
     stage: &StageContext<'_>,
     arrival_date: NaiveDate,
     outcome: &mut StageOutcome,

@@ -68,6 +68,19 @@ pub enum BuildError {
         /// The parser's reason.
         source: ParserError,
     },
+    /// A mapping looks at how a row was delivered.
+    #[error(
+        "feed {feed}: \"{sql}\" names {name}, a column that the lake adds; an event must depend \
+         on what the row holds alone"
+    )]
+    ReservedColumn {
+        /// The feed.
+        feed: String,
+        /// The expression.
+        sql: String,
+        /// The column.
+        name: String,
+    },
     /// An expression cannot be used.
     #[error(transparent)]
     Expression(#[from] ExpressionError),
@@ -169,19 +182,6 @@ pub enum BuildError {
         /// The terms.
         detail: String,
     },
-    /// Too many other runs commit to ODS.
-    #[error(
-        "feed {feed}: other runs kept committing to ods/{feed} during {attempts} attempts; \
-         run again when they are done"
-    )]
-    Contended {
-        /// The feed.
-        feed: String,
-        /// How often it was tried.
-        attempts: u32,
-        /// The last conflict.
-        source: LakeError,
-    },
     /// A table of the lake.
     #[error(transparent)]
     Lake(#[from] LakeError),
@@ -204,6 +204,20 @@ pub enum BuildError {
         /// DataFusion's reason.
         source: Box<DataFusionError>,
     },
+}
+
+impl IngestError {
+    /// Whether planning the stage again on the newest version may succeed.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Lake(source) if source.is_conflict())
+    }
+}
+
+impl BuildError {
+    /// Whether planning the stage again on the newest version may succeed.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Lake(source) if source.is_conflict())
+    }
 }
 
 fn differences_message(feed: &str, differences: &[Difference]) -> String {

@@ -11,7 +11,7 @@ use arrow::array::{
     Int32Array, RecordBatch, StringArray, StructArray, TimestampMicrosecondArray, UInt64Array,
     new_null_array,
 };
-use arrow::compute::{cast, filter_record_batch, prep_null_mask_filter, take, take_record_batch};
+use arrow::compute::{cast, filter_record_batch, take, take_record_batch};
 use arrow::datatypes::{DataType, Date32Type, Field, Fields, Schema, SchemaRef, TimeUnit};
 use chrono::{Days, NaiveDate};
 use datafusion::error::DataFusionError;
@@ -21,7 +21,7 @@ use super::raw_rows::expression_input;
 use super::reject::{Reason, Rejects};
 use super::timestamps::{self, ReadAs};
 use crate::engine::expressions::{Expression, FailedRow};
-use crate::engine::functions::attributes_key;
+use crate::engine::functions::{attributes_key, null_is_false};
 use crate::lake::contracts::timestamp_type;
 
 /// The columns of a candidate event, in order: its identity, what ODS stores of it, and how it
@@ -301,11 +301,6 @@ impl Mapped {
         columns.extend(self.attributes.iter().cloned());
         Ok(RecordBatch::try_new(judged_columns(attributes, false), columns)?)
     }
-}
-
-/// A rule that yields null is false.
-fn null_is_false(flags: &BooleanArray) -> BooleanArray {
-    if flags.null_count() == 0 { flags.clone() } else { prep_null_mask_filter(flags) }
 }
 
 fn with_user_action(

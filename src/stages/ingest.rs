@@ -16,13 +16,14 @@ use tokio::sync::mpsc;
 use super::error::IngestError;
 use super::events::date32;
 use super::mapping::named_columns;
-use super::quarantine::{QuarantinedRow, RejectedBy, to_batch};
-use super::{StageContext, StageOutcome};
+use super::quarantine::{Quarantine, QuarantinedRow, RejectedBy, date_predicate, to_batch};
+use super::{StageContext, StageOutcome, replanning};
 use crate::config::SourceFormat;
 use crate::lake::commits::{self, Change};
 use crate::lake::contracts::{self, UPDATED_AT};
 use crate::lake::files::FileTotals;
 use crate::lake::ids::{self, Ids, LatePolicy};
+use crate::lake::rules::RuleBook;
 use crate::lake::storage::FileWriter;
 use crate::lake::{LakeError, TableName};
 use crate::sources::{ParsedBatch, RecordReader, SourceError, SourceFile};
@@ -53,8 +54,18 @@ pub async fn ingest(
     files: &[SourceFile],
     late: LatePolicy,
 ) -> Result<StageOutcome, IngestError> {
+    let once = async || ingest_once(stage, arrival_date, files, late).await;
+    replanning(IngestError::is_conflict, once).await
+}
+
+async fn ingest_once(
+    stage: &StageContext<'_>,
+    arrival_date: NaiveDate,
+    files: &[SourceFile],
+    late: LatePolicy,
+) -> Result<StageOutcome, IngestError> {
     let name = TableName::Raw(stage.feed.name.clone());
-    let required = required_columns(stage)?;
+    let required = required_columns(stage, arrival_date).await?;
     let columns = stage.feed.columns.clone().unwrap_or_else(|| required.iter().cloned().collect());
     let table = stage
         .lake
@@ -73,20 +84,40 @@ pub async fn ingest(
     if plan.new.is_empty() && plan.seen.is_empty() {
         return Ok(outcome);
     }
-    let delivery = Delivery { stage, name, table, arrival_date, late };
+    let delivery = Delivery { stage, name, table, arrival_date, late, required };
     delivery.append(&plan, &mut outcome).await?;
     Ok(outcome)
 }
 
-/// Columns that a delivery must have: those its mapping names and those the feed declares.
-fn required_columns(stage: &StageContext<'_>) -> Result<BTreeSet<String>, IngestError> {
-    let mut required = named_columns(&stage.feed.name, &stage.feed.event).map_err(Box::new)?;
+/// Columns that a delivery must have: those that the mapping of its arrival date names, and those
+/// the feed declares.
+async fn required_columns(
+    stage: &StageContext<'_>,
+    arrival_date: NaiveDate,
+) -> Result<BTreeSet<String>, IngestError> {
+    let feed = &stage.feed.name;
+    let ods_name = TableName::Ods(feed.clone());
+    let recorded = match stage.lake.load(&ods_name).await? {
+        Some(ods) => RuleBook::read(&ods_name, &ods)?,
+        None => None,
+    };
+    let book = recorded.unwrap_or_else(|| RuleBook::first(stage.feed));
+    let mapping = &book.mappings[book.mapping_at(arrival_date)].event;
+    let mut required = named_columns(feed, mapping).map_err(Box::new)?;
     required.extend(stage.feed.columns.iter().flatten().cloned());
     Ok(required)
 }
 
-/// A file is known by its size and time, else by its content. A file taken in as a load of
-/// history is not delivered again by an ordinary run.
+/// The marks under which a file may be known: one taken in as a load of history is not delivered
+/// again by an ordinary run.
+fn marks_known(late: LatePolicy) -> &'static [LatePolicy] {
+    match late {
+        LatePolicy::Bounded => &[LatePolicy::Bounded, LatePolicy::Accepted],
+        LatePolicy::Accepted => &[LatePolicy::Accepted],
+    }
+}
+
+/// A file is known by its size and time, else by its content.
 fn plan<'f>(
     feed: &str,
     arrival_date: NaiveDate,
@@ -94,10 +125,7 @@ fn plan<'f>(
     late: LatePolicy,
     known: &Ids,
 ) -> Result<Plan<'f>, SourceError> {
-    let marks: &[LatePolicy] = match late {
-        LatePolicy::Bounded => &[LatePolicy::Bounded, LatePolicy::Accepted],
-        LatePolicy::Accepted => &[LatePolicy::Accepted],
-    };
+    let marks = marks_known(late);
     let mut plan = Plan::default();
     for file in files {
         let seen = |mark| ids::seen(feed, arrival_date, &file.name, &file.stat(), mark);
@@ -118,6 +146,7 @@ fn plan<'f>(
 pub async fn unseen(
     stage: &StageContext<'_>,
     dates: &BTreeMap<NaiveDate, Vec<SourceFile>>,
+    late: LatePolicy,
 ) -> Result<BTreeSet<NaiveDate>, LakeError> {
     let name = TableName::Raw(stage.feed.name.clone());
     let known = match stage.lake.load(&name).await? {
@@ -125,8 +154,8 @@ pub async fn unseen(
         None => Ids::default(),
     };
     let is_seen = |date: NaiveDate, file: &SourceFile| {
-        [LatePolicy::Bounded, LatePolicy::Accepted].into_iter().any(|mark| {
-            known.contains(&ids::seen(&stage.feed.name, date, &file.name, &file.stat(), mark))
+        marks_known(late).iter().any(|mark| {
+            known.contains(&ids::seen(&stage.feed.name, date, &file.name, &file.stat(), *mark))
         })
     };
     Ok(dates
@@ -143,6 +172,13 @@ struct Delivery<'a> {
     table: DeltaTable,
     arrival_date: NaiveDate,
     late: LatePolicy,
+    required: BTreeSet<String>,
+}
+
+/// A record that could not be read, and the delivery it came with.
+struct Rejected {
+    delivery: String,
+    row: QuarantinedRow,
 }
 
 impl Delivery<'_> {
@@ -151,7 +187,7 @@ impl Delivery<'_> {
         let mut writer = FileWriter::new(&self.name, &self.table, &schema)?;
         let mut rejected = Vec::new();
         for new in &plan.new {
-            if let Err(error) = self.read(new.file, &schema, &mut writer, &mut rejected).await {
+            if let Err(error) = self.read(new, &schema, &mut writer, &mut rejected).await {
                 writer.abort().await;
                 return Err(error);
             }
@@ -161,17 +197,19 @@ impl Delivery<'_> {
         let rows = writer.rows();
         let adds = writer.close().await?;
         for row in &rejected {
-            *outcome.quarantined.entry(row.reason.to_owned()).or_default() += 1;
+            *outcome.quarantined.entry(row.row.reason.to_owned()).or_default() += 1;
         }
         outcome.rows_new = Some(rows);
         outcome.rows_read = Some(rows + outcome.rows_quarantined());
         outcome.added = FileTotals::of_adds(&adds);
         let deliveries: Vec<Transaction> =
             plan.new.iter().map(|new| ids::transaction(&new.delivery, 1)).collect();
-        self.quarantine(&rejected, &deliveries).await?;
+        self.quarantine(&rejected).await?;
         let mut all_ids = deliveries;
         all_ids.extend(plan.seen.iter().map(|id| ids::transaction(id, 1)));
-        let change = Change { adds, ids: all_ids, ..Change::default() };
+        let dates = BTreeSet::from([self.arrival_date]);
+        let read_predicate = Some(date_predicate(&dates));
+        let change = Change { adds, ids: all_ids, read_predicate, ..Change::default() };
         fail::fail_point!("raw_before_commit", |_| std::process::abort());
         let provenance = self.stage.provenance("ingest", vec![]);
         let version = commits::commit(&self.name, &self.table, change, &provenance).await?;
@@ -183,11 +221,12 @@ impl Delivery<'_> {
     /// Streams one file into the writer; parsing runs ahead on a thread of its own.
     async fn read(
         &self,
-        file: &SourceFile,
+        new: &NewFile<'_>,
         schema: &SchemaRef,
         writer: &mut FileWriter,
-        rejected: &mut Vec<QuarantinedRow>,
+        rejected: &mut Vec<Rejected>,
     ) -> Result<(), IngestError> {
+        let file = new.file;
         let (sender, mut receiver) = mpsc::channel(BATCHES_AHEAD);
         let parser = self.parser(file, schema);
         let parsing = tokio::task::spawn_blocking(move || parser.run(&sender));
@@ -196,12 +235,15 @@ impl Delivery<'_> {
                 .raw_batch(&file.name, &parsed.rows, schema)
                 .map_err(|source| IngestError::Rows { path: file.path.clone(), source })?;
             writer.write(&batch).await?;
-            rejected.extend(parsed.rejected.into_iter().map(|record| QuarantinedRow {
-                reason: record.reason.as_str(),
-                detail: record.detail,
-                file: file.name.clone(),
-                line: i64::try_from(record.first_line).unwrap_or(i64::MAX),
-                text: Some(record.text),
+            rejected.extend(parsed.rejected.into_iter().map(|record| Rejected {
+                delivery: new.delivery.clone(),
+                row: QuarantinedRow {
+                    reason: record.reason.as_str(),
+                    detail: record.detail,
+                    file: file.name.clone(),
+                    line: i64::try_from(record.first_line).unwrap_or(i64::MAX),
+                    text: Some(record.text),
+                },
             }));
         }
         match parsing.await {
@@ -218,26 +260,19 @@ impl Delivery<'_> {
     }
 
     fn parser(&self, file: &SourceFile, schema: &SchemaRef) -> Parser {
-        let columns = schema
-            .fields()
-            .iter()
-            .map(|field| field.name().clone())
-            .filter(|name| !name.starts_with('_'))
-            .collect();
-        Parser { path: file.path.clone(), format: self.stage.feed.format, columns }
+        Parser {
+            path: file.path.clone(),
+            format: self.stage.feed.format,
+            columns: contracts::delivered_columns(schema),
+            required: self.required.iter().cloned().collect(),
+        }
     }
 
     /// The columns of the raw table as it is, which may have been created by another mapping.
     fn raw_schema(&self) -> Result<SchemaRef, LakeError> {
         let state = self.table.snapshot().map_err(|source| LakeError::read(&self.name, source))?;
         let stored = state.snapshot().arrow_schema();
-        let columns: Vec<String> = stored
-            .fields()
-            .iter()
-            .map(|field| field.name().clone())
-            .filter(|name| !name.starts_with('_'))
-            .collect();
-        Ok(contracts::raw(&columns))
+        Ok(contracts::raw(&contracts::delivered_columns(&stored)))
     }
 
     fn raw_batch(
@@ -270,31 +305,34 @@ impl Delivery<'_> {
         RecordBatch::try_new(Arc::clone(schema), columns)
     }
 
-    /// Records that could not be read, before raw: a crash in between repeats neither.
-    async fn quarantine(
-        &self,
-        rejected: &[QuarantinedRow],
-        deliveries: &[Transaction],
-    ) -> Result<(), IngestError> {
+    /// Records that could not be read go first, each file's once: a crash before the commit to
+    /// raw repeats neither.
+    async fn quarantine(&self, rejected: &[Rejected]) -> Result<(), IngestError> {
         if rejected.is_empty() {
             return Ok(());
         }
-        let name = TableName::Quarantine(self.stage.feed.name.clone());
-        let schema = contracts::quarantine();
-        let properties = self.stage.table_properties();
-        let table =
-            self.stage.lake.load_or_create(&name, &schema, &[UPDATED_AT], properties).await?;
+        let Quarantine { name, table } = Quarantine::open(self.stage).await?;
         let known = Ids::read(&name, &table).await?;
-        if deliveries.iter().all(|id| known.contains(&id.app_id)) {
+        let missing: Vec<&Rejected> =
+            rejected.iter().filter(|record| !known.contains(&record.delivery)).collect();
+        let deliveries: BTreeSet<&str> =
+            missing.iter().map(|record| record.delivery.as_str()).collect();
+        let rows: Vec<QuarantinedRow> = missing.iter().map(|record| record.row.clone()).collect();
+        if rows.is_empty() {
             return Ok(());
         }
-        let batch = to_batch(rejected, self.arrival_date, RejectedBy::Ingest)
+        let batch = to_batch(&rows, self.arrival_date, RejectedBy::Ingest)
             .map_err(|source| LakeError::Rows { table: name.clone(), source })?;
-        let mut writer = FileWriter::new(&name, &table, &schema)?;
+        let mut writer = FileWriter::new(&name, &table, &contracts::quarantine())?;
         writer.write(&batch).await?;
-        let change =
-            Change { adds: writer.close().await?, ids: deliveries.to_vec(), ..Change::default() };
-        commits::commit(&name, &table, change, &self.stage.provenance("ingest", vec![])).await?;
+        let change = Change {
+            adds: writer.close().await?,
+            ids: deliveries.into_iter().map(|id| ids::transaction(id, 1)).collect(),
+            read_predicate: Some(date_predicate(&BTreeSet::from([self.arrival_date]))),
+            ..Change::default()
+        };
+        let provenance = self.stage.provenance("ingest", vec![]);
+        commits::commit(&name, &table, change, &provenance).await?;
         fail::fail_point!("raw_quarantine_after_commit", |_| std::process::abort());
         Ok(())
     }
@@ -305,11 +343,13 @@ struct Parser {
     path: std::path::PathBuf,
     format: SourceFormat,
     columns: Vec<String>,
+    required: Vec<String>,
 }
 
 impl Parser {
     fn run(self, sender: &mpsc::Sender<ParsedBatch>) -> Result<(), SourceError> {
-        let mut reader = RecordReader::open(&self.path, self.format, &self.columns)?;
+        let mut reader =
+            RecordReader::open(&self.path, self.format, &self.columns, &self.required)?;
         while let Some(batch) = reader.next_batch(BATCH_ROWS)? {
             if sender.blocking_send(batch).is_err() {
                 // The writer failed; its error is the one to report.

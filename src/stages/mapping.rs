@@ -12,7 +12,7 @@ use super::error::BuildError;
 use crate::config::{EventMapping, SessionRules};
 use crate::engine::expressions::{Expression, ExpressionError, Origin};
 use crate::engine::identifiers::columns_of;
-use crate::lake::contracts::timestamp_type;
+use crate::lake::contracts::{RAW_COLUMNS, timestamp_type};
 use crate::lake::rules::{MappingEntry, RuleBook};
 
 /// Every entry of a rule book, ready to run.
@@ -58,14 +58,16 @@ pub struct CompiledRules {
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 
 impl CompiledBook {
-    /// Compiles every entry of `book`.
+    /// Compiles every entry of `book`. `stored` are the attribute columns that ODS has already:
+    /// they stay, in their order, also when no mapping names them any more.
     pub fn compile(
         context: &SessionContext,
         feed: &str,
         book: &RuleBook,
+        stored: &[Field],
     ) -> Result<Self, BuildError> {
         let zone = zone_of(feed, book)?;
-        let mut attributes: Vec<Field> = Vec::new();
+        let mut attributes = stored.to_vec();
         let mut mappings = Vec::new();
         for entry in &book.mappings {
             let mapping = CompiledMapping::compile(context, feed, entry)?;
@@ -106,6 +108,14 @@ pub fn named_columns(feed: &str, event: &EventMapping) -> Result<BTreeSet<String
             sql: sql.to_owned(),
             source,
         })?);
+        // Their values depend on how a delivery was cut into files and runs.
+        if let Some(name) = columns.iter().find(|name| RAW_COLUMNS.contains(&name.as_str())) {
+            return Err(BuildError::ReservedColumn {
+                feed: feed.to_owned(),
+                sql: sql.to_owned(),
+                name: name.clone(),
+            });
+        }
     }
     Ok(columns)
 }

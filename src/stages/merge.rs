@@ -3,7 +3,7 @@
 use arrow::array::AsArray;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Date32Type, SchemaRef};
-use datafusion::common::ScalarValue;
+use datafusion::common::{Column, ScalarValue};
 use datafusion::datasource::MemTable;
 use datafusion::logical_expr::{Expr, col, lit};
 use datafusion::prelude::SessionContext;
@@ -61,12 +61,12 @@ pub async fn merge(
         .with_commit_properties(provenance.properties(ids))
         .when_matched_update(|update| {
             let payload = columns_of(&schema).filter(|name| !is_key(name));
-            payload.fold(update, |update, name| update.update(quoted(&name), from_source(&name)))
+            payload.fold(update, |update, name| update.update(plain(&name), from_source(&name)))
         })
         .and_then(|builder| {
             builder.when_not_matched_insert(|insert| {
                 columns_of(&schema)
-                    .fold(insert, |insert, name| insert.set(quoted(&name), from_source(&name)))
+                    .fold(insert, |insert, name| insert.set(plain(&name), from_source(&name)))
             })
         })
         .map_err(commit_error)?
@@ -101,10 +101,11 @@ fn columns_of(schema: &SchemaRef) -> impl Iterator<Item = String> {
     schema.fields().iter().map(|field| field.name().clone())
 }
 
-fn quoted(name: &str) -> String {
-    format!("\"{name}\"")
+/// A name as it is, whatever characters it has.
+fn plain(name: &str) -> Column {
+    Column::new_unqualified(name)
 }
 
 fn from_source(name: &str) -> Expr {
-    Expr::Column(datafusion::common::Column::new(Some("source"), name))
+    Expr::Column(Column::new(Some("source"), name))
 }

@@ -8,6 +8,8 @@ use chrono::NaiveDate;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::lit;
 use datafusion::prelude::{SessionContext, ident};
+use deltalake::DeltaTable;
+use deltalake::kernel::Transaction;
 
 use super::StageContext;
 use super::error::BuildError;
@@ -75,47 +77,68 @@ pub fn to_batch(
     )
 }
 
-/// Replaces the build's rows of the given arrival dates by `rejected`, in one commit. The rows of
-/// `ingest` stay. Commits nothing when there were none and are none.
-pub async fn replace_build_rows(
-    stage: &StageContext<'_>,
-    context: &SessionContext,
-    dates: &BTreeSet<NaiveDate>,
-    rejected: &BTreeMap<NaiveDate, Vec<RecordBatch>>,
-) -> Result<(), BuildError> {
-    let name = TableName::Quarantine(stage.feed.name.clone());
-    let schema = contracts::quarantine();
-    let table =
-        stage.lake.load_or_create(&name, &schema, &[UPDATED_AT], stage.table_properties()).await?;
-    let kept = ingest_rows(context, &name, &table, dates).await?;
-    let files = by_date(&name, &table, UPDATED_AT)?;
-    let replaced: Vec<_> = dates.iter().filter_map(|date| files.get(date)).flatten().collect();
-    let rows_before: usize = replaced.iter().filter_map(|file| file.rows).sum();
-    let rows_kept = rows_of(&kept);
-    let has_build_rows = i64::try_from(rows_before).unwrap_or(i64::MAX) > rows_kept;
-    if !has_build_rows && rejected.values().all(|batches| rows_of(batches) == 0) {
-        return Ok(());
+/// The table `quarantine/<feed>` as of one version.
+pub struct Quarantine {
+    /// Its name.
+    pub name: TableName,
+    /// The version that changes are committed on.
+    pub table: DeltaTable,
+}
+
+impl Quarantine {
+    /// Opens the table, creating it the first time.
+    pub async fn open(stage: &StageContext<'_>) -> Result<Self, LakeError> {
+        let name = TableName::Quarantine(stage.feed.name.clone());
+        let schema = contracts::quarantine();
+        let table = stage
+            .lake
+            .load_or_create(&name, &schema, &[UPDATED_AT], stage.table_properties())
+            .await?;
+        Ok(Self { name, table })
     }
-    let mut writer = FileWriter::new(&name, &table, &schema)?;
-    for batch in kept.iter().chain(rejected.values().flatten()) {
-        writer.write(batch).await?;
+
+    /// Replaces the build's rows of the given arrival dates by `rejected`, in one commit. The
+    /// rows of `ingest` stay. Commits nothing when there were none, are none, and no id is given.
+    pub async fn replace_build_rows(
+        &self,
+        stage: &StageContext<'_>,
+        context: &SessionContext,
+        dates: &BTreeSet<NaiveDate>,
+        rejected: &BTreeMap<NaiveDate, Vec<RecordBatch>>,
+        commit_ids: Vec<Transaction>,
+    ) -> Result<(), BuildError> {
+        let kept = ingest_rows(context, &self.name, &self.table, dates).await?;
+        let files = by_date(&self.name, &self.table, UPDATED_AT)?;
+        let replaced: Vec<_> = dates.iter().filter_map(|date| files.get(date)).flatten().collect();
+        let rows_before: usize = replaced.iter().filter_map(|file| file.rows).sum();
+        let has_build_rows = i64::try_from(rows_before).unwrap_or(i64::MAX) > rows_of(&kept);
+        let has_rejected = rejected.values().any(|batches| rows_of(batches) > 0);
+        if !has_build_rows && !has_rejected && commit_ids.is_empty() {
+            return Ok(());
+        }
+        let mut writer = FileWriter::new(&self.name, &self.table, &contracts::quarantine())?;
+        for batch in kept.iter().chain(rejected.values().flatten()) {
+            writer.write(batch).await?;
+        }
+        let change = Change {
+            adds: writer.close().await?,
+            removes: replaced.iter().map(|file| file.remove.clone()).collect(),
+            read_predicate: (!dates.is_empty()).then(|| date_predicate(dates)),
+            ids: commit_ids,
+            ..Change::default()
+        };
+        fail::fail_point!("quarantine_before_commit", |_| std::process::abort());
+        let provenance = stage.provenance("build", vec![]);
+        commits::commit(&self.name, &self.table, change, &provenance).await?;
+        fail::fail_point!("quarantine_after_commit", |_| std::process::abort());
+        Ok(())
     }
-    let change = Change {
-        adds: writer.close().await?,
-        removes: replaced.iter().map(|file| file.remove.clone()).collect(),
-        read_predicate: Some(date_predicate(dates)),
-        ..Change::default()
-    };
-    fail::fail_point!("quarantine_before_commit", |_| std::process::abort());
-    commits::commit(&name, &table, change, &stage.provenance("build", vec![])).await?;
-    fail::fail_point!("quarantine_after_commit", |_| std::process::abort());
-    Ok(())
 }
 
 async fn ingest_rows(
     context: &SessionContext,
     name: &TableName,
-    table: &deltalake::DeltaTable,
+    table: &DeltaTable,
     dates: &BTreeSet<NaiveDate>,
 ) -> Result<Vec<RecordBatch>, BuildError> {
     let literals = dates

@@ -13,6 +13,8 @@ use datafusion::error::DataFusionError;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::lake::contracts::RAW_COLUMNS;
+
 /// The columns of `schema` for each raw row: a column of the table where it has one, else the
 /// field of that name in `_extra`; where both may hold it, the column comes first.
 pub fn expression_input(
@@ -39,7 +41,7 @@ pub fn expression_input(
 pub fn row_text(raw: &RecordBatch, row: usize) -> Result<String, DataFusionError> {
     let mut object = serde_json::Map::new();
     for (field, column) in raw.schema().fields().iter().zip(raw.columns()) {
-        if field.name().starts_with('_') || column.is_null(row) {
+        if RAW_COLUMNS.contains(&field.name().as_str()) || column.is_null(row) {
             continue;
         }
         let text = as_text(column)?;
@@ -88,7 +90,11 @@ fn field_text(json: &str) -> Option<Cow<'_, str>> {
     match json {
         "null" => None,
         text if text.starts_with('"') => {
-            serde_json::from_str::<String>(text).ok().filter(|t| !t.is_empty()).map(Cow::Owned)
+            match serde_json::from_str::<String>(text) {
+                Ok(content) => (!content.is_empty()).then_some(Cow::Owned(content)),
+                // A lone surrogate has no text: the value stays as it was delivered.
+                Err(_) => Some(Cow::Borrowed(text)),
+            }
         }
         other => Some(Cow::Borrowed(other)),
     }

@@ -24,14 +24,14 @@ use deltalake::DeltaTable;
 use futures::StreamExt as _;
 use std::sync::Arc;
 
-use super::build::{jitter, open_ods, provenance, read_deliveries, record_files};
+use super::build::{balance, open_ods, open_raw, provenance, read_deliveries, record_files};
 use super::error::BuildError;
 use super::events::{candidate_schema, date32};
 use super::mapping::CompiledBook;
-use super::quarantine::replace_build_rows;
+use super::quarantine::Quarantine;
 use super::raw_rows::conform;
 use super::sessions::{Changes, SessionBuilder, scan};
-use super::{StageContext, StageOutcome, rules};
+use super::{StageContext, StageOutcome, replanning, rules};
 use crate::lake::TableName;
 use crate::lake::commits::{self, Change};
 use crate::lake::contracts::{self, PDATE, UPDATED_AT};
@@ -40,7 +40,6 @@ use crate::lake::ids::{self, Ids};
 use crate::lake::rules::RuleBook;
 use crate::lake::storage::FileWriter;
 
-const ATTEMPTS: u32 = 6;
 const KEY: [&str; 4] = ["user_id", "product_code", "timestamp", "event_id"];
 
 /// What a reprocess did besides the counts of its stage.
@@ -59,20 +58,55 @@ pub async fn reprocess(
     stage: &StageContext<'_>,
     from: NaiveDate,
 ) -> Result<(Reprocessed, StageOutcome), BuildError> {
-    let mut attempt = 1;
-    loop {
-        match reprocess_once(stage, from).await {
-            Err(BuildError::Lake(source)) if source.is_conflict() => {
-                if attempt == ATTEMPTS {
-                    let feed = stage.feed.name.clone();
-                    return Err(BuildError::Contended { feed, attempts: ATTEMPTS, source });
-                }
-                tokio::time::sleep(jitter(attempt)).await;
-                attempt += 1;
-            }
-            done => return done,
-        }
+    let once = async || reprocess_once(stage, from).await;
+    let reprocessed = replanning(BuildError::is_conflict, once).await?;
+    finish_quarantine(stage).await?;
+    Ok(reprocessed)
+}
+
+/// Quarantine as the last reprocess left it: done again where that was cut short between its
+/// commit to ODS and the one to quarantine.
+pub async fn finish_quarantine(stage: &StageContext<'_>) -> Result<(), BuildError> {
+    replanning(BuildError::is_conflict, async || finish_quarantine_once(stage).await).await
+}
+
+async fn finish_quarantine_once(stage: &StageContext<'_>) -> Result<(), BuildError> {
+    let feed = &stage.feed.name;
+    let ods_name = TableName::Ods(feed.clone());
+    let Some(ods) = stage.lake.load(&ods_name).await? else {
+        return Ok(());
+    };
+    let ods_ids = Ids::read(&ods_name, &ods).await?;
+    let Some(done) = ods_ids.version(&ids::reprocess(feed)) else {
+        return Ok(());
+    };
+    let quarantine = Quarantine::open(stage).await?;
+    let known = Ids::read(&quarantine.name, &quarantine.table).await?;
+    if known.version(&ids::reprocess(feed)) == Some(done) {
+        return Ok(());
     }
+    let (raw_name, raw) = open_raw(stage).await?;
+    let raw_ids = Ids::read(&raw_name, &raw).await?;
+    let (_, _, book) = open_ods(stage).await?;
+    let context = stage.engine.context(rules::zone(&book));
+    let stored = rules::stored_attributes(&ods_name, &ods)?;
+    let compiled = CompiledBook::compile(&context, feed, &book, &stored)?;
+    let removed_through = raw_ids.removed_through(feed);
+    let built = ods_ids.built_dates(feed);
+    let dates: BTreeSet<NaiveDate> = raw_ids
+        .delivery_dates(feed)
+        .into_iter()
+        .filter(|(date, deliveries)| built.get(date) == Some(deliveries))
+        .map(|(date, _)| date)
+        .filter(|date| removed_through.is_none_or(|gone| *date > gone))
+        .collect();
+    let mut rejected = BTreeMap::new();
+    for date in &dates {
+        let read = read_deliveries(stage, &context, &raw, &book, &compiled, *date).await?;
+        rejected.insert(*date, read.rejected);
+    }
+    let id = ids::transaction(ids::reprocess(feed), done);
+    quarantine.replace_build_rows(stage, &context, &dates, &rejected, vec![id]).await
 }
 
 /// What one attempt works on.
@@ -95,20 +129,17 @@ async fn reprocess_once(
     from: NaiveDate,
 ) -> Result<(Reprocessed, StageOutcome), BuildError> {
     let feed = &stage.feed.name;
-    let raw_name = TableName::Raw(feed.clone());
-    let raw = stage
-        .lake
-        .load(&raw_name)
-        .await?
-        .ok_or_else(|| BuildError::NothingIngested { feed: feed.clone() })?;
-    let raw_ids = Ids::read(&raw_name, &raw).await?;
+    // ODS first: a delivery that is built in between conflicts with this commit.
     let (ods_name, ods, recorded) = open_ods(stage).await?;
+    let (raw_name, raw) = open_raw(stage).await?;
+    let raw_ids = Ids::read(&raw_name, &raw).await?;
     let book = recorded.clone().restart(stage.feed, from);
     let remapped_from =
         recorded.first_changed_mapping(&book).map(|start| start.unwrap_or(NaiveDate::MIN));
     check_coverage(feed, from, remapped_from, &raw_ids)?;
     let context = stage.engine.context(rules::zone(&book));
-    let compiled = CompiledBook::compile(&context, feed, &book)?;
+    let stored = rules::stored_attributes(&ods_name, &ods)?;
+    let compiled = CompiledBook::compile(&context, feed, &book, &stored)?;
     let attempt = Reprocess {
         stage,
         context,
@@ -147,7 +178,7 @@ impl Reprocess<'_> {
     async fn run(&self, raw_ids: &Ids) -> Result<(Reprocessed, StageOutcome), BuildError> {
         let dates = self.arrival_dates(raw_ids);
         let mut outcome = StageOutcome { version_before: self.ods.version(), ..Default::default() };
-        let (candidates, rejected) = self.read(&dates, &mut outcome).await?;
+        let candidates = self.read(&dates, &mut outcome).await?;
         let known = self.known().await?;
         let removed = self.removed().await?;
         let removed_first = first_date(&removed, "pdate");
@@ -167,13 +198,12 @@ impl Reprocess<'_> {
             .min()
             .and_then(Date32Type::to_naive_date_opt)
             .unwrap_or(self.from);
-        self.count(&changes, &mut outcome);
+        balance(self.stage, self.from, &mut outcome, &changes)?;
         let report = Reprocessed {
             first_pdate: Some(first),
             arrival_dates: dates.iter().copied().collect(),
             rows_before: rows_before(&changes.rows, self.from),
         };
-        replace_build_rows(self.stage, &self.context, &dates, &rejected).await?;
         outcome.version_after = Some(self.replace(first, known, changes, &dates, raw_ids).await?);
         record_files(self.stage, &self.ods_name, &self.ods, &mut outcome).await?;
         Ok((report, outcome))
@@ -197,9 +227,8 @@ impl Reprocess<'_> {
         &self,
         dates: &BTreeSet<NaiveDate>,
         outcome: &mut StageOutcome,
-    ) -> Result<(Vec<RecordBatch>, BTreeMap<NaiveDate, Vec<RecordBatch>>), BuildError> {
+    ) -> Result<Vec<RecordBatch>, BuildError> {
         let mut candidates = Vec::new();
-        let mut rejected = BTreeMap::new();
         let mut rows_read = 0;
         for date in dates {
             let read = read_deliveries(
@@ -213,20 +242,12 @@ impl Reprocess<'_> {
             let mut deliveries = read.await?;
             rows_read += deliveries.rows_read;
             candidates.append(&mut deliveries.candidates);
-            rejected.insert(*date, deliveries.rejected);
             for (reason, rows) in deliveries.reasons {
                 *outcome.quarantined.entry(reason).or_default() += rows;
             }
         }
         outcome.rows_read = Some(rows_read);
-        Ok((candidates, rejected))
-    }
-
-    fn count(&self, changes: &Changes, outcome: &mut StageOutcome) {
-        outcome.rows_new = Some(changes.new);
-        outcome.rows_identical_duplicates = Some(changes.identical);
-        outcome.rows_conflicting_duplicates = Some(changes.conflicting);
-        outcome.rows_changed = Some(changes.changed);
+        Ok(candidates)
     }
 
     /// ODS in the columns of the new rules, before it is written: attributes that it does not
@@ -328,6 +349,8 @@ impl Reprocess<'_> {
             .map(|date| ids::transaction(ids::build(feed, *date), raw_ids.deliveries(feed, *date)))
             .collect();
         commit_ids.push(ids::transaction(ids::ods(feed), ids::days_of_date(newest)));
+        let before = Ids::read(&self.ods_name, &self.ods).await?.version(&ids::reprocess(feed));
+        commit_ids.push(ids::transaction(ids::reprocess(feed), before.unwrap_or_default() + 1));
         let recorded = RuleBook::read(&self.ods_name, &self.ods)?;
         let metadata = if recorded.as_ref() == Some(&self.book) {
             None
@@ -366,8 +389,13 @@ impl Reprocess<'_> {
         let mut batches = all.execute_stream().await.map_err(rows)?;
         let mut writer = FileWriter::new(&self.ods_name, &self.ods, schema)?;
         while let Some(batch) = batches.next().await {
-            let batch = batch.and_then(|batch| Ok(conform(&batch, schema)?)).map_err(rows)?;
-            writer.write(&batch).await?;
+            match batch.and_then(|batch| Ok(conform(&batch, schema)?)) {
+                Ok(batch) => writer.write(&batch).await?,
+                Err(source) => {
+                    writer.abort().await;
+                    return Err(rows(source));
+                }
+            }
         }
         Ok(writer.close().await?)
     }

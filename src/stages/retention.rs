@@ -1,12 +1,14 @@
 //! Arrival dates leave raw and quarantine when they are old enough and fully built.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{Days, NaiveDate};
+use deltalake::DeltaTable;
+use deltalake::kernel::Transaction;
 
 use super::error::BuildError;
 use super::quarantine::date_predicate;
-use super::{StageContext, StageOutcome, build};
+use super::{StageContext, StageOutcome, build, replanning};
 use crate::lake::commits::{self, Change};
 use crate::lake::contracts::UPDATED_AT;
 use crate::lake::files::{DataFile, FileTotals, by_date};
@@ -34,42 +36,82 @@ pub struct ExpiredPartition {
     pub totals: FileTotals,
 }
 
+/// A table and its partitions that are due, as of one version.
+struct Due {
+    name: TableName,
+    table: DeltaTable,
+    dates: BTreeMap<NaiveDate, Vec<DataFile>>,
+}
+
+/// What is due, decided on the versions that the removal is then committed on: a delivery that
+/// comes in between conflicts with it.
+struct Decision {
+    quarantine: Option<Due>,
+    raw: Option<Due>,
+    removed_through: Option<NaiveDate>,
+    plan: RetentionPlan,
+}
+
 /// What retention would remove with `_updated_at < as_of - raw_days`.
 pub async fn plan(
     stage: &StageContext<'_>,
     as_of: NaiveDate,
     raw_days: u32,
 ) -> Result<RetentionPlan, LakeError> {
-    let Some(first_kept) = as_of.checked_sub_days(Days::new(raw_days.into())) else {
-        return Ok(RetentionPlan::default());
-    };
-    let unbuilt: BTreeSet<NaiveDate> =
-        build::pending(stage).await?.into_iter().map(|pending| pending.arrival_date).collect();
-    let mut plan = RetentionPlan::default();
-    for name in tables(stage) {
-        let Some(table) = stage.lake.load(&name).await? else {
-            continue;
-        };
-        for (date, files) in by_date(&name, &table, UPDATED_AT)?.range(..first_kept) {
-            if unbuilt.contains(date) {
-                plan.kept_unbuilt.push(*date);
-                continue;
-            }
-            plan.partitions.push(ExpiredPartition {
-                table: name.to_string(),
-                arrival_date: *date,
-                totals: FileTotals::of_files(files),
-            });
-        }
-    }
-    plan.kept_unbuilt.sort_unstable();
-    plan.kept_unbuilt.dedup();
-    Ok(plan)
+    Ok(decide(stage, as_of, raw_days).await?.plan)
 }
 
-fn tables(stage: &StageContext<'_>) -> [TableName; 2] {
+async fn decide(
+    stage: &StageContext<'_>,
+    as_of: NaiveDate,
+    raw_days: u32,
+) -> Result<Decision, LakeError> {
     let feed = &stage.feed.name;
-    [TableName::Raw(feed.clone()), TableName::Quarantine(feed.clone())]
+    let mut decision = Decision {
+        quarantine: None,
+        raw: None,
+        removed_through: None,
+        plan: RetentionPlan::default(),
+    };
+    let first_kept = as_of.checked_sub_days(Days::new(raw_days.into()));
+    let quarantine_name = TableName::Quarantine(feed.clone());
+    let quarantine = stage.lake.load(&quarantine_name).await?;
+    let raw_name = TableName::Raw(feed.clone());
+    let (Some(first_kept), Some(raw)) = (first_kept, stage.lake.load(&raw_name).await?) else {
+        return Ok(decision);
+    };
+    let ids = Ids::read(&raw_name, &raw).await?;
+    decision.removed_through = ids.removed_through(feed);
+    let pending = build::pending_of(stage, &ids).await?;
+    let unbuilt: BTreeSet<NaiveDate> =
+        pending.into_iter().map(|pending| pending.arrival_date).collect();
+    if let Some(table) = quarantine {
+        decision.quarantine =
+            Some(due(quarantine_name, table, first_kept, &unbuilt, &mut decision.plan)?);
+    }
+    decision.raw = Some(due(raw_name, raw, first_kept, &unbuilt, &mut decision.plan)?);
+    decision.plan.kept_unbuilt.sort_unstable();
+    decision.plan.kept_unbuilt.dedup();
+    Ok(decision)
+}
+
+fn due(
+    name: TableName,
+    table: DeltaTable,
+    first_kept: NaiveDate,
+    unbuilt: &BTreeSet<NaiveDate>,
+    plan: &mut RetentionPlan,
+) -> Result<Due, LakeError> {
+    let mut dates = by_date(&name, &table, UPDATED_AT)?;
+    dates.retain(|date, _| *date < first_kept);
+    plan.kept_unbuilt.extend(dates.keys().filter(|date| unbuilt.contains(date)));
+    dates.retain(|date, _| !unbuilt.contains(date));
+    plan.partitions.extend(dates.iter().map(|(date, files)| ExpiredPartition {
+        table: name.to_string(),
+        arrival_date: *date,
+        totals: FileTotals::of_files(files),
+    }));
+    Ok(Due { name, table, dates })
 }
 
 /// Removes what [`plan`] names and records the newest removed date in raw. Quarantine goes first:
@@ -79,70 +121,52 @@ pub async fn retain(
     as_of: NaiveDate,
     raw_days: u32,
 ) -> Result<(RetentionPlan, StageOutcome), BuildError> {
-    let plan = plan(stage, as_of, raw_days).await?;
-    let mut outcome = StageOutcome { up_to_date: plan.partitions.is_empty(), ..Default::default() };
-    let [raw, quarantine] = tables(stage);
-    for name in [quarantine, raw] {
-        let dates: BTreeSet<NaiveDate> = plan
-            .partitions
-            .iter()
-            .filter(|partition| partition.table == name.to_string())
-            .map(|partition| partition.arrival_date)
-            .collect();
-        if !dates.is_empty() {
-            remove(stage, &name, &dates, &mut outcome).await?;
-        }
+    replanning(BuildError::is_conflict, async || retain_once(stage, as_of, raw_days).await).await
+}
+
+async fn retain_once(
+    stage: &StageContext<'_>,
+    as_of: NaiveDate,
+    raw_days: u32,
+) -> Result<(RetentionPlan, StageOutcome), BuildError> {
+    let decision = decide(stage, as_of, raw_days).await?;
+    let mut outcome =
+        StageOutcome { up_to_date: decision.plan.partitions.is_empty(), ..Default::default() };
+    if let Some(quarantine) = decision.quarantine.filter(|due| !due.dates.is_empty()) {
+        remove(stage, &quarantine, vec![], &mut outcome).await?;
     }
-    Ok((plan, outcome))
+    if let Some(raw) = decision.raw.filter(|due| !due.dates.is_empty()) {
+        let newest = raw.dates.keys().next_back().copied().max(decision.removed_through);
+        let id = newest.map(|date| {
+            ids::transaction(ids::retention(&stage.feed.name), ids::days_of_date(date))
+        });
+        outcome.version_before = raw.table.version();
+        let version = remove(stage, &raw, id.into_iter().collect(), &mut outcome).await?;
+        outcome.version_after = Some(version);
+    }
+    Ok((decision.plan, outcome))
 }
 
 async fn remove(
     stage: &StageContext<'_>,
-    name: &TableName,
-    dates: &BTreeSet<NaiveDate>,
+    due: &Due,
+    commit_ids: Vec<Transaction>,
     outcome: &mut StageOutcome,
-) -> Result<(), BuildError> {
-    let Some(table) = stage.lake.load(name).await? else {
-        return Ok(());
-    };
-    let files = by_date(name, &table, UPDATED_AT)?;
-    let expired: Vec<&DataFile> =
-        dates.iter().filter_map(|date| files.get(date)).flatten().collect();
-    let mut change = Change {
-        removes: expired.iter().map(|file| file.remove.clone()).collect(),
-        read_predicate: Some(date_predicate(dates)),
-        ..Change::default()
-    };
-    let is_raw = matches!(name, TableName::Raw(_));
-    if is_raw {
-        change.ids = removed_through(stage, name, &table, dates).await?;
-    }
-    let totals = FileTotals::of_files(expired.iter().copied());
+) -> Result<u64, BuildError> {
+    let files: Vec<&DataFile> = due.dates.values().flatten().collect();
+    let totals = FileTotals::of_files(files.iter().copied());
     outcome.removed.files += totals.files;
     outcome.removed.bytes += totals.bytes;
+    let dates = due.dates.keys().copied().collect();
+    let change = Change {
+        removes: files.iter().map(|file| file.remove.clone()).collect(),
+        read_predicate: Some(date_predicate(&dates)),
+        ids: commit_ids,
+        ..Change::default()
+    };
     fail::fail_point!("retention_before_commit", |_| std::process::abort());
-    let version =
-        commits::commit(name, &table, change, &stage.provenance("retention", vec![])).await?;
+    let provenance = stage.provenance("retention", vec![]);
+    let version = commits::commit(&due.name, &due.table, change, &provenance).await?;
     fail::fail_point!("retention_after_commit", |_| std::process::abort());
-    if is_raw {
-        outcome.version_before = table.version();
-        outcome.version_after = Some(version);
-    }
-    Ok(())
-}
-
-/// W: the newest arrival date ever removed.
-async fn removed_through(
-    stage: &StageContext<'_>,
-    name: &TableName,
-    table: &deltalake::DeltaTable,
-    dates: &BTreeSet<NaiveDate>,
-) -> Result<Vec<deltalake::kernel::Transaction>, LakeError> {
-    let feed = &stage.feed.name;
-    let before = Ids::read(name, table).await?.removed_through(feed);
-    let newest = dates.iter().next_back().copied().max(before);
-    Ok(newest
-        .map(|date| ids::transaction(ids::retention(feed), ids::days_of_date(date)))
-        .into_iter()
-        .collect())
+    Ok(version)
 }

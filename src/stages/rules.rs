@@ -1,14 +1,15 @@
 //! The rules of a run beside the rules that ODS was built with.
 
+use arrow::datatypes::Field;
 use chrono::NaiveDate;
 use deltalake::DeltaTable;
 use deltalake::kernel::MetadataExt as _;
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel as _;
 use deltalake::kernel::{Metadata, StructType};
 
-use super::StageContext;
 use super::error::BuildError;
 use super::mapping::CompiledBook;
+use super::{StageContext, replanning};
 use crate::lake::commits::{self, Change};
 use crate::lake::contracts::{self, PDATE, RULES_PROPERTY};
 use crate::lake::files::by_date;
@@ -33,9 +34,18 @@ pub async fn settle(
     arrival_date: Option<NaiveDate>,
     change: RuleChange,
 ) -> Result<(), BuildError> {
+    let once = async || settle_once(stage, arrival_date, change).await;
+    replanning(BuildError::is_conflict, once).await
+}
+
+async fn settle_once(
+    stage: &StageContext<'_>,
+    arrival_date: Option<NaiveDate>,
+    change: RuleChange,
+) -> Result<(), BuildError> {
     let feed = stage.feed;
     let name = TableName::Ods(feed.name.clone());
-    compile(stage, &RuleBook::first(feed))?;
+    compile(stage, &RuleBook::first(feed), &[])?;
     let Some(table) = stage.lake.load(&name).await? else {
         return Ok(());
     };
@@ -62,7 +72,7 @@ pub async fn settle(
     }
     let newest_pdate = newest_pdate(&name, &table)?;
     let book = recorded.accept(feed, newest_pdate, arrival_date);
-    let compiled = compile(stage, &book)?;
+    let compiled = compile(stage, &book, &stored_attributes(&name, &table)?)?;
     let change = Change {
         metadata: Some(metadata(&name, &table, &book, &compiled)?),
         ids: vec![ids::transaction(ids::ods(&feed.name), ids::days_of_date(arrival_date))],
@@ -73,9 +83,24 @@ pub async fn settle(
 }
 
 /// Compiles every entry of a book, in the feed's zone.
-pub fn compile(stage: &StageContext<'_>, book: &RuleBook) -> Result<CompiledBook, BuildError> {
+pub fn compile(
+    stage: &StageContext<'_>,
+    book: &RuleBook,
+    stored: &[Field],
+) -> Result<CompiledBook, BuildError> {
     let context = stage.engine.context(zone(book));
-    CompiledBook::compile(&context, &stage.feed.name, book)
+    CompiledBook::compile(&context, &stage.feed.name, book, stored)
+}
+
+/// The attribute columns that an ODS table has.
+pub(crate) fn stored_attributes(
+    name: &TableName,
+    table: &DeltaTable,
+) -> Result<Vec<Field>, LakeError> {
+    let state = table.snapshot().map_err(|source| LakeError::read(name, source))?;
+    let stored = contracts::attributes_of(&state.snapshot().arrow_schema());
+    let plain = |field: Field| Field::new(field.name(), field.data_type().clone(), true);
+    Ok(stored.into_iter().map(plain).collect())
 }
 
 /// The zone of a book; UTC where it does not parse, which compiling reports.

@@ -15,17 +15,17 @@ use arrow::datatypes::{Date32Type, Int64Type, SchemaRef, TimestampMicrosecondTyp
 use datafusion::common::ScalarValue;
 use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
-use datafusion::functions::core::expr_fn::{coalesce, named_struct};
+use datafusion::functions::core::expr_fn::named_struct;
 use datafusion::logical_expr::{Expr, lit, when};
 use datafusion::prelude::{DataFrame, SessionContext, ident};
 use deltalake::DeltaTable;
 
 use super::error::BuildError;
 use super::events::candidate_schema;
-use super::mapping::CompiledBook;
+use super::mapping::{CompiledBook, CompiledRules, judged_columns};
 use super::timestamps::date_in;
-use crate::config::SessionRules;
-use crate::engine::expressions::{Origin, parse};
+use crate::engine::expressions::Expression;
+use crate::engine::functions::rule_udf;
 use crate::engine::queries::{self, Query};
 use crate::lake::TableName;
 use crate::lake::contracts;
@@ -132,20 +132,19 @@ impl SessionBuilder<'_> {
     /// The rows of an ODS table as the relations under `sql/sessions/` read them: attributes as
     /// one struct, and each row judged by the rules of its event date.
     pub fn judged(&self, ods: DataFrame) -> Result<DataFrame, BuildError> {
-        let schema = ods.schema().clone();
-        let flag = |key: &'static str, sql: &dyn Fn(&SessionRules) -> &str| {
-            let judge = |entry: usize| -> Result<Expr, BuildError> {
-                let sql = sql(&self.book.sessions[entry].written);
-                let origin = Origin { feed: self.feed, key, sql };
-                Ok(coalesce(vec![parse(self.context, origin, &schema)?, lit(false)]))
-            };
-            self.by_event_date(judge)
+        let named = judged_columns(&self.book.attributes, true);
+        let flag = |rule: &dyn Fn(&CompiledRules) -> &Expression| {
+            self.by_event_date(|entry| {
+                let rule = rule(&self.book.sessions[entry]).clone();
+                let inputs = named.fields().iter().map(|field| ident(field.name())).collect();
+                Ok(rule_udf(rule, &named).call(inputs))
+            })
         };
         let mut columns: Vec<Expr> =
             contracts::ODS_COLUMNS.iter().map(|name| ident(*name)).collect();
         columns.push(self.attributes_struct().alias("attributes"));
-        columns.push(flag("session.opens_on", &|rules| &rules.opens_on)?.alias("opens"));
-        columns.push(flag("session.closes_on", &|rules| &rules.closes_on)?.alias("closes"));
+        columns.push(flag(&|rules| &rules.opens_on)?.alias("opens"));
+        columns.push(flag(&|rules| &rules.closes_on)?.alias("closes"));
         let written = |entry: usize| &self.book.sessions[entry].written;
         columns.push(
             self.by_event_date(|entry| Ok(lit(i32::try_from(entry).unwrap_or(i32::MAX))))?
