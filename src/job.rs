@@ -192,9 +192,8 @@ impl<'a> Job<'a> {
     /// Notes in the log an error that came before or between the stages; that of a stage is
     /// there already.
     pub fn failed(&self, feed: &FeedConfig, error: &JobError) {
-        let is_noted = |record: &StageRecord| {
-            record.feed == feed.name && record.outcome == Outcome::Failed
-        };
+        let is_noted =
+            |record: &StageRecord| record.feed == feed.name && record.outcome == Outcome::Failed;
         if !self.log.records().iter().any(is_noted) {
             self.note(feed, error.stage(), Outcome::Failed, Some(error_chain(error)));
         }

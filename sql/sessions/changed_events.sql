@@ -7,7 +7,7 @@ select
     opens, closes, rules_entry, timeout, max_duration, lookback, known
 from delivered
 where
-    position = 1
+    is_winner
     and (
         not known
         or _updated_at < known_updated_at

@@ -1,8 +1,8 @@
 -- reads:      candidates (events of the deliveries at hand, judged), ods (known events, judged)
 -- returns:    grain: one delivered row; key: none (identical rows repeat)
 --             every column of candidates, and
---               position        1 for the winner of its event among these deliveries
---               previous_key    attributes of the next better duplicate, null for the winner
+--               is_winner       the best row of its event among these deliveries
+--               is_repeat       equal in every attribute to the next better duplicate among them
 --               known           whether ods holds the event
 --               known_updated_at, known_key   what decides between the two, null when not known
 -- parameters: first_pdate, last_pdate: event dates of the candidates (prunes ods)
@@ -15,16 +15,14 @@ with known_events as (
 )
 select
     c.*,
-    row_number() over (
-        partition by c.user_id, c.product_code, c.timestamp, c.event_id
-        order by c._updated_at, c.attributes_key
-        rows between unbounded preceding and current row
-    ) as position,
-    lag(c.attributes_key) over (
-        partition by c.user_id, c.product_code, c.timestamp, c.event_id
-        order by c._updated_at, c.attributes_key
-        rows between unbounded preceding and current row
-    ) as previous_key,
+    not repeats(c.timestamp, c.event_id) over (
+        partition by c.user_id, c.product_code
+        order by c.timestamp, c.event_id, c._updated_at, c.attributes_key
+    ) as is_winner,
+    repeats(c.timestamp, c.event_id, c.attributes_key) over (
+        partition by c.user_id, c.product_code
+        order by c.timestamp, c.event_id, c._updated_at, c.attributes_key
+    ) as is_repeat,
     k.user_id is not null as known,
     k._updated_at as known_updated_at,
     attributes_key(k.attributes) as known_key

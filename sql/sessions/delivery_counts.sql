@@ -6,17 +6,13 @@
 --               conflicting  rows of a known or repeated event with other attributes
 -- parameters: none
 select
-    count(*) filter (where position = 1 and not known) as new,
+    count(*) filter (where is_winner and not known) as new,
     count(*) filter (
-        where (position > 1 or known)
-        and (
-            (attributes_key is not distinct from known_key)
-            or (attributes_key is not distinct from previous_key)
-        )
+        where (is_repeat or (known and (attributes_key is not distinct from known_key)))
     ) as identical,
     count(*) filter (
-        where (position > 1 or known)
+        where (known or not is_winner)
+        and not is_repeat
         and (attributes_key is distinct from known_key)
-        and (attributes_key is distinct from previous_key)
     ) as conflicting
 from delivered

@@ -11,6 +11,7 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::functions::{attributes_key_udf, session_id_udf};
+use super::repeats::repeats_udwf;
 use super::session_start::session_start_udwf;
 use crate::config::EngineConfig;
 
@@ -79,6 +80,7 @@ impl Engine {
             .build();
         let context = SessionContext::new_with_state(state);
         context.register_udwf(session_start_udwf());
+        context.register_udwf(repeats_udwf());
         context.register_udf(session_id_udf());
         context.register_udf(attributes_key_udf());
         context

@@ -4,7 +4,8 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, AsArray, BinaryArray, BinaryBuilder, BooleanArray, RecordBatch, StringBuilder, StructArray,
+    Array, AsArray, BinaryArray, BinaryBuilder, BooleanArray, RecordBatch, StringBuilder,
+    StructArray,
 };
 use arrow::compute::{SortOptions, cast, prep_null_mask_filter};
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMicrosecondType};

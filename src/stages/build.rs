@@ -1,6 +1,7 @@
 //! One arrival date from raw into ODS: candidate events, changed rows, one merge.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Instant;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
@@ -114,8 +115,14 @@ async fn build_once(
     let context = stage.engine.context(rules::zone(&book));
     let stored = rules::stored_attributes(&ods_name, &ods)?;
     let compiled = CompiledBook::compile(&context, feed, &book, &stored)?;
+    let clock = Instant::now();
     let deliveries_read =
         read_deliveries(stage, &context, &raw, &book, &compiled, arrival_date).await?;
+    tracing::debug!(
+        rows = deliveries_read.rows_read,
+        seconds = clock.elapsed().as_secs_f64(),
+        "read raw"
+    );
     let builder = SessionBuilder { context: &context, feed, book: &compiled, rule_book: &book };
     let known = builder.judged(scan(&context, &ods_name, &ods).await?)?;
     let changes = builder.changes(known, deliveries_read.candidates, vec![]).await?;
@@ -131,9 +138,11 @@ async fn build_once(
     ];
     let provenance = provenance(stage, "build", &[(&raw_name, &raw), (&ods_name, &ods)]);
     fail::fail_point!("ods_before_commit", |_| std::process::abort());
+    let clock = Instant::now();
     let merged =
         merge::merge(&context, &ods_name, &ods, changes.rows, commit_ids, &provenance).await?;
     fail::fail_point!("ods_after_commit", |_| std::process::abort());
+    tracing::debug!(rows = outcome.rows_changed, seconds = clock.elapsed().as_secs_f64(), "merged");
     outcome.version_after = Some(merged.version);
     record_files(stage, &ods_name, &ods, &mut outcome).await?;
     Ok(outcome)

@@ -8,6 +8,7 @@
 //! its earliest changed event and has no upper bound; a key without a changed event is not read.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::{cast, max, min};
@@ -79,11 +80,14 @@ impl SessionBuilder<'_> {
         let margin = ScalarValue::Int64(Some(self.book.margin_micros()));
         self.materialize("scope", queries::SCOPE, vec![("margin_micros", margin)]).await?;
         if let Some(first_pdate) = self.first_pdate_of_scope().await? {
+            let clock = Instant::now();
             let rows = queries::CHANGED_ROWS
                 .collect(self.context, vec![("first_pdate", first_pdate)])
                 .await?;
             changes.rows = self.flatten(&rows)?;
             changes.changed = rows_of(&changes.rows);
+            let (query, rows) = (queries::CHANGED_ROWS.name, changes.changed);
+            tracing::debug!(query, rows, seconds = clock.elapsed().as_secs_f64());
         }
         Ok(changes)
     }
@@ -220,12 +224,15 @@ impl SessionBuilder<'_> {
         query: Query,
         parameters: Vec<(&str, ScalarValue)>,
     ) -> Result<(), BuildError> {
+        let clock = Instant::now();
         let frame = query.plan(self.context, parameters).await?;
         let schema: SchemaRef = Arc::clone(frame.schema().inner());
         let partitions = frame
             .collect_partitioned()
             .await
             .map_err(crate::engine::EngineError::query(query.name))?;
+        let rows: i64 = partitions.iter().map(|batches| rows_of(batches)).sum();
+        tracing::debug!(query = query.name, rows, seconds = clock.elapsed().as_secs_f64());
         self.register_rows(name, &schema, partitions)
     }
 
