@@ -1,9 +1,15 @@
 //! One binary for all tests that work on a whole lake.
 //!
 //! - `support`: a small language for batches, rules and expected rows.
+//! - `cases`: folders of input and expected rows, day by day, as a rebuild and in reverse.
+//! - `cli`: the program as a user runs it: commands, exit codes, signals, what it prints.
+//! - `crash`: a run killed at every fail point and run again.
 //! - `law`: random histories through the real job, compared with the reference.
 //! - `scope_law`: ten thousand histories on the window function and the scope queries alone.
 
+mod cases;
+mod cli;
+mod crash;
 mod law;
 mod scope_law;
 mod support;

@@ -1,6 +1,7 @@
 //! A small language for batches, rules and expected rows.
 
 pub mod model;
+pub mod program;
 pub mod workspace;
 
 /// Microseconds in a second.
