@@ -5,11 +5,13 @@
 //! - `cli`: the program as a user runs it: commands, exit codes, signals, what it prints.
 //! - `crash`: a run killed at every fail point and run again.
 //! - `law`: random histories through the real job, compared with the reference.
+//! - `real_data`: a year of retail and a git history, compared with the reference.
 //! - `scope_law`: ten thousand histories on the window function and the scope queries alone.
 
 mod cases;
 mod cli;
 mod crash;
 mod law;
+mod real_data;
 mod scope_law;
 mod support;
