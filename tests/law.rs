@@ -469,7 +469,7 @@ fn obeys_the_law(history: &History) -> Result<(), TestCaseError> {
 
 fn check(name: &str, changes: bool) {
     let histories = std::env::var("SESSIONLAKE_LAW_HISTORIES")
-        .map_or(120, |number| number.parse().expect("SESSIONLAKE_LAW_HISTORIES is a number"));
+        .map_or(100, |number| number.parse().expect("SESSIONLAKE_LAW_HISTORIES is a number"));
     let config = Config {
         cases: histories,
         max_shrink_iters: std::env::var("SESSIONLAKE_LAW_SHRINKS")

@@ -184,6 +184,7 @@ mod tests {
     use super::super::reader::testing::{Outcome, limits, read};
     use super::super::reader::{Limits, RejectedRecord};
     use super::*;
+    use crate::config::SourceFormat;
 
     fn csv(content: &str, columns: &[&str]) -> Outcome {
         read(SourceFormat::Csv, content.as_bytes(), columns, Limits::default()).unwrap()

@@ -277,6 +277,7 @@ mod tests {
     use super::super::reader::Limits;
     use super::super::reader::testing::{Outcome, limits, read};
     use super::*;
+    use crate::config::SourceFormat;
 
     fn jsonl(content: &str, columns: &[&str]) -> Outcome {
         read(SourceFormat::Jsonl, content.as_bytes(), columns, Limits::default()).unwrap()
