@@ -4,7 +4,8 @@ use predicates::str::contains;
 
 use super::{CONFIGURATION, workspace};
 
-/// Both `config check` and a run refuse the configuration with these words, and write nothing.
+/// Both `config check` and a run refuse the configuration with these words, and write no table of
+/// the feed.
 fn refused(configuration: &str, words: &[&str]) {
     let workspace = workspace();
     workspace.configure(configuration);
@@ -14,7 +15,10 @@ fn refused(configuration: &str, words: &[&str]) {
             assert = assert.stderr(contains(*word));
         }
     }
-    assert!(!workspace.path("lake").exists(), "something was written");
+    // The record of the refused runs is all there is.
+    for table in ["raw", "quarantine", "ods"] {
+        assert!(!workspace.path("lake").join(table).exists(), "{table} was written");
+    }
 }
 
 fn with_action(sql: &str) -> String {
