@@ -181,7 +181,7 @@ impl<'a> Job<'a> {
             let feed = feed.name.clone();
             JobError::Reprocess { feed, from, source }
         });
-        self.record(&stage, from, "reprocess", timer, result)
+        self.record(&stage, from, "reprocess", &timer, result)
     }
 
     /// Notes in the log that a signal stopped the run.
@@ -247,7 +247,7 @@ impl<'a> Job<'a> {
             let feed = feed.name.clone();
             JobError::Ingest { feed, arrival_date, source }
         });
-        self.record(&stage, arrival_date, "ingest", timer, result)
+        self.record(&stage, arrival_date, "ingest", &timer, result)
     }
 
     async fn build_date(
@@ -263,7 +263,7 @@ impl<'a> Job<'a> {
             let feed = feed.name.clone();
             JobError::Build { feed, arrival_date, source }
         });
-        self.record(&stage, arrival_date, "build", timer, result)
+        self.record(&stage, arrival_date, "build", &timer, result)
     }
 
     async fn retain(&self, feed: &FeedConfig, as_of: NaiveDate) -> Result<RetentionPlan, JobError> {
@@ -272,7 +272,7 @@ impl<'a> Job<'a> {
         let result = retention::retain(&stage, as_of, self.config.retention.raw_days).await;
         let result =
             result.map_err(|source| JobError::Retention { feed: feed.name.clone(), source });
-        self.record(&stage, as_of, "retention", timer, result)
+        self.record(&stage, as_of, "retention", &timer, result)
     }
 
     async fn dates_to_run(
@@ -334,7 +334,7 @@ impl<'a> Job<'a> {
         stage: &StageContext<'_>,
         date: NaiveDate,
         name: &'static str,
-        timer: Timer,
+        timer: &Timer,
         result: Result<(T, StageOutcome), JobError>,
     ) -> Result<T, JobError> {
         let (outcome, error, did, result) = match result {

@@ -8,6 +8,17 @@
 //! - `real_data`: a year of retail and a git history, compared with the reference.
 //! - `scope_law`: ten thousand histories on the window function and the scope queries alone.
 
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::explicit_write,
+    clippy::needless_pass_by_value,
+    reason = "a test says what it expects by failing, and tells on standard error what it tried"
+)]
+
 mod cases;
 mod cli;
 mod crash;

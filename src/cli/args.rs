@@ -26,8 +26,12 @@ pub(super) struct Global {
     /// Configuration file [default: ./sessionlake.toml]
     #[arg(long, value_name = "FILE", global = true)]
     pub(super) config: Option<PathBuf>,
-    /// Where the tables live: a folder, or s3://bucket/prefix (overrides the configuration)
-    #[arg(long, value_name = "URL", global = true)]
+    #[arg(
+        long,
+        help = "Where the tables live: a folder, or s3://bucket/prefix (overrides the configuration)",
+        value_name = "URL",
+        global = true
+    )]
     pub(super) lake: Option<String>,
     /// Form of the result on standard output
     #[arg(long, value_enum, default_value_t = OutputFormat::Table, global = true)]

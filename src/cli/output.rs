@@ -126,7 +126,8 @@ pub(super) fn retention_plan(
     for (feed, date) in
         plans.iter().flat_map(|(feed, plan)| plan.kept_unbuilt.iter().map(move |date| (feed, date)))
     {
-        lines.push_str(&format!("\n{feed}: {date} is old enough but not fully built; run build"));
+        let waits = format!("\n{feed}: {date} is old enough but not fully built; run build");
+        lines.push_str(&waits);
     }
     text(&lines)
 }

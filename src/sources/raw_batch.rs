@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Int64Builder, RecordBatch, StringBuilder};
+use arrow::array::{Array, ArrayBuilder, ArrayRef, Int64Builder, RecordBatch, StringBuilder};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 
@@ -69,8 +69,11 @@ impl RawBatch {
         }
     }
 
-    /// Ends a row of which every column has been set.
+    /// Ends a row; a column that was not set is missing from the record.
     pub(super) fn end_row(&mut self, first_line: u64, record_bytes: usize) {
+        for column in self.columns.iter_mut().filter(|column| column.len() == self.rows) {
+            column.append_null();
+        }
         match self.extra.finish() {
             Some(object) => self.extras.append_value(object),
             None => self.extras.append_null(),

@@ -318,5 +318,5 @@ pub(crate) async fn scan(
 ) -> Result<DataFrame, BuildError> {
     let rows = |source| BuildError::Rows { table: name.clone(), source: Box::new(source) };
     let provider = table.table_provider().with_session(Arc::new(context.state())).await;
-    context.read_table(provider.map_err(|source| rows(source.into()))?).map_err(rows)
+    context.read_table(provider.map_err(rows)?).map_err(rows)
 }

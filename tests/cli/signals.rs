@@ -13,7 +13,7 @@ use crate::support::workspace::Workspace;
 /// Enough dates that a run is still at work long after its first commits.
 const BATCHES: &str =
     "generate --out batches --days 8 --events-per-day 15000 --users 1500 --seed 3";
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn workspace() -> Workspace {
     let workspace = Workspace::new();
