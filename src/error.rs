@@ -210,7 +210,9 @@ fn of_build(error: &BuildError) -> Verdict {
         BuildError::Lake(source) => of_lake(source),
         BuildError::Imbalance { .. } => Verdict::Bug,
         BuildError::NothingIngested { .. }
-        | BuildError::Engine(_)
+        | BuildError::Arrow { .. }
+        | BuildError::Runs(_)
+        | BuildError::Stopped { .. }
         | BuildError::Record { .. }
         | BuildError::Rows { .. } => Verdict::FixInput,
     }

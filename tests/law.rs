@@ -394,6 +394,9 @@ impl Happening<'_> {
     fn finish(&mut self) -> Result<(), TestCaseError> {
         done(self.workspace.run(Dates::CatchUp, RuleChange::Refuse))?;
         self.all_ingested_are_built();
+        if !self.built.is_empty() {
+            self.workspace.assert_sorted();
+        }
         let found = self.workspace.ods(&["kind", "note"]);
         let expected = self.ods();
         if found != expected {

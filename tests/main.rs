@@ -5,8 +5,10 @@
 //! - `cli`: the program as a user runs it: commands, exit codes, signals, what it prints.
 //! - `crash`: a run killed at every fail point and run again.
 //! - `law`: random histories through the real job, compared with the reference.
+//! - `merge`: our own merge beside the library's, and what holds of every data file.
 //! - `real_data`: a year of retail and a git history, compared with the reference.
-//! - `scope_law`: ten thousand histories on the window function and the scope queries alone.
+//! - `scope_law`: ten thousand histories on winners, scope and sessions of a key alone.
+//! - `window_function`: the SQL function beside the walk that ODS is built with.
 
 #![allow(
     unreachable_pub,
@@ -23,6 +25,8 @@ mod cases;
 mod cli;
 mod crash;
 mod law;
+mod merge;
 mod real_data;
 mod scope_law;
 mod support;
+mod window_function;

@@ -1,44 +1,25 @@
-//! The window function and the scope queries alone, without Delta tables: ten thousand keys with
-//! histories of their own, delivered in random order, compared with the reference after each
-//! delivery.
+//! Winners, scope and sessions of a key alone, without tables: ten thousand keys with histories
+//! of their own, delivered in random order, compared with the reference after each delivery.
 //!
 //! `SESSIONLAKE_SCOPE_CALENDARS` sets the number of calendars of 500 keys, `SESSIONLAKE_SEED` the
 //! seed, which is printed.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, BooleanArray, Date32Array, Int64Array, RecordBatch, StringArray,
-    TimestampMicrosecondArray,
-};
-use arrow::datatypes::{DataType, Field, Schema};
-use datafusion::datasource::MemTable;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
-use sessionlake::config::{self, LoadOptions};
-use sessionlake::engine::Engine;
-use sessionlake::lake::contracts;
-use sessionlake::lake::rules::RuleBook;
-use sessionlake::reference::Expected;
-use sessionlake::stages::events::EventReader;
-use sessionlake::stages::mapping::CompiledBook;
-use sessionlake::stages::sessions::SessionBuilder;
+use sessionlake::reference::{Delivered, Expected};
+use sessionlake::stages::sessions::{
+    DeliveryCounts, KeyEvent, Limits, Origin, Session, StoredColumns, merge_delivered, recompute,
+};
 
 use crate::support::model::{Action, Closes, Configuration, Mapping, Recorded, Row, Rules, pdate};
-use crate::support::workspace::{date, ods_rows};
 use crate::support::{DAY, HOUR, MINUTE};
 
 const FIRST_DAY: i32 = 20_463;
 const KEYS: usize = 500;
-const ATTRIBUTES: [&str; 2] = ["kind", "note"];
-
-type Identity = (String, String, i64, String);
-
-fn identity(row: &Expected) -> Identity {
-    (row.user_id.clone(), row.product_code.clone(), row.timestamp_micros, row.event_id.clone())
-}
 
 fn random_configuration(rng: &mut ChaCha8Rng) -> Configuration {
     let closes = [Closes::Never, Closes::ByEvent, Closes::ByAttribute];
@@ -96,113 +77,92 @@ fn random_key(key: usize, rng: &mut ChaCha8Rng) -> Vec<Row> {
     rows
 }
 
-/// Rows of the raw table.
-fn raw_batch(rows: &[Row]) -> RecordBatch {
-    let text = |name: &str, value: &dyn Fn(&Row) -> Option<String>| {
-        let array: ArrayRef = Arc::new(rows.iter().map(value).collect::<StringArray>());
-        (Field::new(name, DataType::Utf8, true), array)
-    };
-    let instant =
-        |row: &Row| chrono::DateTime::from_timestamp_micros(row.timestamp_micros).unwrap();
-    let mut columns = vec![
-        text("user", &|row| Some(row.user.clone())),
-        text("product", &|row| Some(row.product.clone())),
-        text("event_id", &|row| Some(row.event.to_owned())),
-        text("ts", &|row| Some(instant(row).to_rfc3339())),
-        text("kind", &|row| row.kind.map(str::to_owned)),
-        text("note", &|row| row.note.map(str::to_owned)),
-        text("_extra", &|_| None),
-    ];
-    columns.push((
-        Field::new("_accept_late", DataType::Boolean, false),
-        Arc::new(BooleanArray::from(vec![false; rows.len()])),
-    ));
-    let (fields, arrays): (Vec<Field>, Vec<ArrayRef>) = columns.into_iter().unzip();
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).unwrap()
+/// An event as ODS holds it.
+#[derive(Debug, Clone)]
+struct Held {
+    event: Delivered,
+    session: Session,
 }
 
-/// Rows of the ODS table.
-fn ods_batch(rows: &BTreeMap<Identity, Expected>, book: &CompiledBook) -> RecordBatch {
-    let rows: Vec<&Expected> = rows.values().collect();
-    let text = |value: &dyn Fn(&Expected) -> Option<String>| -> ArrayRef {
-        Arc::new(rows.iter().map(|row| value(row)).collect::<StringArray>())
-    };
-    let times = |value: &dyn Fn(&Expected) -> Option<i64>| -> ArrayRef {
-        let times: TimestampMicrosecondArray = rows.iter().map(|row| value(row)).collect();
-        Arc::new(times.with_timezone("UTC"))
-    };
-    let dates = |value: &dyn Fn(&Expected) -> i32| -> ArrayRef {
-        Arc::new(rows.iter().map(|row| Some(value(row))).collect::<Date32Array>())
-    };
-    let mut columns = vec![
-        text(&|row| Some(row.user_id.clone())),
-        text(&|row| Some(row.product_code.clone())),
-        text(&|row| Some(row.event_id.clone())),
-        times(&|row| Some(row.timestamp_micros)),
-        Arc::new(rows.iter().map(|row| Some(row.is_user_action)).collect::<BooleanArray>()),
-        Arc::new(rows.iter().map(|row| row.time_diff_ms).collect::<Int64Array>()),
-        times(&|row| row.session_start_micros),
-        text(&|row| row.session_id.clone()),
-        dates(&|row| row.pdate),
-        dates(&|row| row.updated_at),
-    ];
-    columns.extend((0..ATTRIBUTES.len()).map(|at| text(&|row| row.attributes[at].clone())));
-    RecordBatch::try_new(contracts::ods(&book.attributes), columns).unwrap()
-}
+/// Rows at hand: those held, then those delivered.
+struct Rows(Vec<Delivered>);
 
-/// One calendar of deliveries that all keys share.
-struct Calendar {
-    configuration: Configuration,
-    engine: Engine,
-    rule_book: RuleBook,
-    ods: BTreeMap<Identity, Expected>,
-}
-
-impl Calendar {
-    fn new(configuration: Configuration) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("sessionlake.toml");
-        std::fs::write(&file, configuration.toml()).unwrap();
-        let loaded = config::load(&LoadOptions {
-            file: Some(file),
-            lake: None,
-            environment: vec![],
-            set: vec![],
-        })
-        .unwrap();
-        Self {
-            configuration,
-            engine: Engine::new(&loaded.engine).unwrap(),
-            rule_book: RuleBook::first(&loaded.feeds[0]),
-            ods: BTreeMap::new(),
-        }
+impl StoredColumns for Rows {
+    fn event_id(&self, origin: Origin) -> &str {
+        &self.0[origin.row].event_id
     }
 
-    async fn deliver(&mut self, arrival: i32, rows: &[Row]) {
-        let context = self.engine.context(chrono_tz::Tz::UTC);
-        let book = CompiledBook::compile(&context, "events", &self.rule_book, &[]).unwrap();
-        let reader = EventReader::new(&book, &book.mappings[0], &[None], date(arrival));
-        let (candidates, rejects) = reader.read(&raw_batch(rows)).unwrap();
-        assert_eq!(rejects.iter().count(), 0, "every row counts");
-        let known = ods_batch(&self.ods, &book);
-        let known = MemTable::try_new(known.schema(), vec![vec![known]]).unwrap();
-        let known = context.read_table(Arc::new(known)).unwrap();
-        let builder = SessionBuilder {
-            context: &context,
-            feed: "events",
-            book: &book,
-            rule_book: &self.rule_book,
+    fn compare_attributes(&self, left: Origin, right: Origin) -> Ordering {
+        let rank = |origin: Origin| {
+            let attributes = self.0[origin.row].attributes.clone();
+            attributes.into_iter().map(|value| (value.is_none(), value)).collect::<Vec<_>>()
         };
-        let known = builder.judged(known).unwrap();
-        let changes = builder.changes(known, vec![candidates], vec![]).await.unwrap();
-        let before = self.ods.len();
-        for row in changes.rows.iter().flat_map(|batch| ods_rows(batch, &ATTRIBUTES)) {
-            let unchanged = self.ods.insert(identity(&row), row.clone());
-            assert_ne!(unchanged.as_ref(), Some(&row), "a row that did not change was returned");
-        }
-        assert_eq!(i64::try_from(self.ods.len() - before).unwrap(), changes.new);
-        let duplicates = changes.identical + changes.conflicting;
-        assert_eq!(changes.new + duplicates, i64::try_from(rows.len()).unwrap());
+        rank(left).cmp(&rank(right))
+    }
+}
+
+/// What ODS holds of every key.
+struct Ods {
+    limits: Vec<Limits>,
+    keys: BTreeMap<String, Vec<Held>>,
+}
+
+impl Ods {
+    fn new(configuration: &Configuration) -> Self {
+        let rules = configuration.rules;
+        let limits = Limits {
+            timeout_micros: rules.timeout_minutes * MINUTE,
+            max_duration_micros: rules.max_duration_minutes.map(|minutes| minutes * MINUTE),
+        };
+        Self { limits: vec![limits], keys: BTreeMap::new() }
+    }
+
+    fn deliver(&mut self, user: &str, delivered: &[Delivered], counts: &mut DeliveryCounts) {
+        let held = self.keys.remove(user).unwrap_or_default();
+        let rows = held.iter().map(|held| &held.event).chain(delivered).cloned().collect();
+        let rows = Rows(rows);
+        let event = |row: usize, known: Option<Session>| KeyEvent {
+            timestamp_micros: rows.0[row].timestamp_micros,
+            origin: Origin { batch: 0, row },
+            updated_at: rows.0[row].arrival,
+            pdate: rows.0[row].pdate,
+            rules_entry: 0,
+            opens: rows.0[row].opens,
+            closes: rows.0[row].closes,
+            lookback_micros: rows.0[row].lookback_micros,
+            known,
+            is_changed: false,
+            session: known.unwrap_or_default(),
+        };
+        let mut known: Vec<KeyEvent> =
+            held.iter().enumerate().map(|(row, held)| event(row, Some(held.session))).collect();
+        let mut new: Vec<KeyEvent> =
+            (held.len()..rows.0.len()).map(|row| event(row, None)).collect();
+        let mut events = merge_delivered(&rows, &mut known, &mut new, counts);
+        recompute(&rows, &mut events, &[], &self.limits);
+        let now = events
+            .iter()
+            .map(|event| Held { event: rows.0[event.origin.row].clone(), session: event.session });
+        self.keys.insert(user.to_owned(), now.collect());
+    }
+
+    fn rows(&self) -> Vec<Expected> {
+        let rows = self.keys.values().flatten().map(|Held { event, session }| Expected {
+            user_id: event.user_id.clone(),
+            product_code: event.product_code.clone(),
+            timestamp_micros: event.timestamp_micros,
+            event_id: event.event_id.clone(),
+            pdate: event.pdate,
+            updated_at: event.arrival,
+            attributes: event.attributes.clone(),
+            is_user_action: event.is_user_action,
+            time_diff_ms: session.time_diff_ms,
+            session_start_micros: session.start_micros,
+            session_id: None,
+        });
+        let mut rows: Vec<Expected> = rows.collect();
+        rows.sort();
+        rows
     }
 }
 
@@ -218,23 +178,30 @@ fn check_calendar(rng: &mut ChaCha8Rng) -> usize {
     order.shuffle(rng);
     let repeated = *order.choose(rng).unwrap();
     order.push(repeated);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let mut calendar = Calendar::new(configuration);
+    let mut ods = Ods::new(&configuration);
     let recorded = Recorded::first(&configuration);
     let mut delivered: Vec<Row> = Vec::new();
     for arrival in order {
-        runtime.block_on(calendar.deliver(arrival, &arrivals[&arrival]));
+        let mut by_user: BTreeMap<&str, Vec<Delivered>> = BTreeMap::new();
+        for row in &arrivals[&arrival] {
+            by_user.entry(&row.user).or_default().push(recorded.read(row, 0));
+        }
+        let mut counts = DeliveryCounts::default();
+        for (user, rows) in by_user {
+            ods.deliver(user, &rows, &mut counts);
+        }
+        let accounted = counts.new + counts.identical + counts.conflicting;
+        assert_eq!(usize::try_from(accounted).unwrap(), arrivals[&arrival].len());
         delivered.extend(arrivals[&arrival].iter().cloned());
-        let mut found: Vec<Expected> = calendar.ods.values().cloned().collect();
-        found.sort();
-        let expected = recorded.ods(&delivered, 0);
+        let found = ods.rows();
+        let mut expected = recorded.ods(&delivered, 0);
+        expected.iter_mut().for_each(|row| row.session_id = None);
         if let Some((found, expected)) = found.iter().zip(&expected).find(|(f, e)| f != e) {
             let of_key: Vec<&Row> =
                 delivered.iter().filter(|row| row.user == expected.user_id).collect();
             panic!(
-                "after arrival {arrival} under {:#?}\nfound {found:#?}\nexpected {expected:#?}\n\
-                 delivered {of_key:#?}",
-                calendar.configuration
+                "after arrival {arrival} under {configuration:#?}\nfound {found:#?}\n\
+                 expected {expected:#?}\ndelivered {of_key:#?}"
             );
         }
         assert_eq!(found.len(), expected.len());

@@ -109,6 +109,12 @@ pub(super) struct FeedArgs {
     /// Short for --set session.max_duration=DURATION
     #[arg(long, value_name = "DURATION")]
     pub(super) max_duration: Option<String>,
+    /// Short for --set engine.memory_limit=SIZE, such as 512MB
+    #[arg(long, value_name = "SIZE")]
+    pub(super) memory_limit: Option<String>,
+    /// Short for --set engine.spill_dir=FOLDER
+    #[arg(long, value_name = "FOLDER")]
+    pub(super) spill_dir: Option<String>,
 }
 
 /// Which arrival dates.

@@ -222,6 +222,8 @@ fn settings(feeds: &FeedArgs) -> Vec<String> {
     let mut set = feeds.set.clone();
     set.extend(feeds.timeout.iter().map(|timeout| format!("session.timeout={timeout}")));
     set.extend(feeds.max_duration.iter().map(|max| format!("session.max_duration={max}")));
+    set.extend(feeds.memory_limit.iter().map(|limit| format!("engine.memory_limit={limit}")));
+    set.extend(feeds.spill_dir.iter().map(|folder| format!("engine.spill_dir={folder}")));
     set
 }
 

@@ -1,5 +1,6 @@
 //! One memory pool, one spill folder and our functions, for every query of a run.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use chrono_tz::Tz;
@@ -10,8 +11,8 @@ use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
-use super::functions::{attributes_key_udf, session_id_udf};
-use super::repeats::repeats_udwf;
+use super::functions::session_id_udf;
+use super::runs::SpillTarget;
 use super::session_start::session_start_udwf;
 use crate::config::EngineConfig;
 
@@ -21,20 +22,6 @@ pub enum EngineError {
     /// The runtime (memory pool, spill folder) cannot be set up.
     #[error("cannot set up the query engine; check [engine] memory_limit and spill_dir")]
     Setup(#[source] Box<DataFusionError>),
-    /// One of the queries under `sql/` failed.
-    #[error("the query {query} failed")]
-    Query {
-        /// File under `sql/`, or what the query does.
-        query: &'static str,
-        /// DataFusion's reason.
-        source: Box<DataFusionError>,
-    },
-}
-
-impl EngineError {
-    pub(crate) fn query(query: &'static str) -> impl FnOnce(DataFusionError) -> Self {
-        move |source| Self::Query { query, source: Box::new(source) }
-    }
 }
 
 /// The query engine of one process.
@@ -42,6 +29,8 @@ impl EngineError {
 pub struct Engine {
     runtime: Arc<RuntimeEnv>,
     threads: usize,
+    memory_limit_bytes: usize,
+    spill_folder: PathBuf,
 }
 
 impl Engine {
@@ -58,7 +47,30 @@ impl Engine {
             .build_arc()
             .map_err(|source| EngineError::Setup(Box::new(source)))?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Ok(Self { runtime, threads: config.threads.unwrap_or(cores) })
+        Ok(Self {
+            runtime,
+            threads: config.threads.unwrap_or(cores),
+            memory_limit_bytes: limit,
+            spill_folder: config.spill_dir.clone().unwrap_or_else(std::env::temp_dir),
+        })
+    }
+
+    /// Threads that work side by side.
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// What the whole process is to stay near, bytes.
+    pub fn memory_limit_bytes(&self) -> usize {
+        self.memory_limit_bytes
+    }
+
+    /// Where sorted runs go.
+    pub fn spill_target(&self) -> SpillTarget {
+        SpillTarget {
+            pool: Arc::clone(&self.runtime.memory_pool),
+            folder: self.spill_folder.clone(),
+        }
     }
 
     /// A context in which timestamps without a zone are in `zone` and names stand as written
@@ -80,9 +92,7 @@ impl Engine {
             .build();
         let context = SessionContext::new_with_state(state);
         context.register_udwf(session_start_udwf());
-        context.register_udwf(repeats_udwf());
         context.register_udf(session_id_udf());
-        context.register_udf(attributes_key_udf());
         context
     }
 }

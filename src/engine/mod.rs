@@ -1,12 +1,13 @@
-//! The machinery: the DataFusion context and its memory, the functions `session_start`,
-//! `repeats`, `session_id` and `attributes_key`, the feeds' expressions, and the only `include_str!` of SQL.
+//! The machinery: the DataFusion context and its memory, rows in key order and the runs they are
+//! sorted in, the functions `session_start` and `session_id`, and the feeds' expressions.
 
 pub mod context;
 pub mod expressions;
 pub mod functions;
 pub mod identifiers;
-pub mod queries;
-pub mod repeats;
+pub mod keyed;
+pub mod runs;
+pub mod session_id;
 pub mod session_start;
 
 pub use context::{Engine, EngineError};

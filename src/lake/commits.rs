@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use deltalake::DeltaTable;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties, TableReference};
 use deltalake::kernel::{Action, Add, Metadata, Remove, Transaction};
-use deltalake::protocol::{DeltaOperation, SaveMode};
-use serde_json::Value;
+use deltalake::protocol::{DeltaOperation, MergePredicate, SaveMode};
+use serde_json::{Value, json};
 
 use super::{LakeError, TableName};
 
@@ -37,13 +37,15 @@ impl Provenance {
             ("sessionlake.inputVersions".to_owned(), Value::Object(inputs)),
         ])
     }
+}
 
-    /// The same, for the library's own operations.
-    pub fn properties(&self, ids: Vec<Transaction>) -> CommitProperties {
-        CommitProperties::default()
-            .with_metadata(self.metadata())
-            .with_application_transactions(ids)
-    }
+/// Rows that a merge of rows wrote anew.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MergedRows {
+    /// Rows that the table did not hold.
+    pub inserted: i64,
+    /// Rows that it held otherwise.
+    pub updated: i64,
 }
 
 /// What one commit changes.
@@ -59,6 +61,8 @@ pub struct Change {
     pub ids: Vec<Transaction>,
     /// The rows this commit depends on having read; `None` for a plain append.
     pub read_predicate: Option<String>,
+    /// Set where the commit merges rows by key: the history shows a MERGE with these counts.
+    pub merged: Option<MergedRows>,
 }
 
 /// Commits `change` on top of the loaded version of `table` and returns the new version.
@@ -74,11 +78,12 @@ pub async fn commit(
     let state = table.snapshot().map_err(|source| LakeError::read(name, source))?;
     let read_version = state.version();
     let operation = operation(&change, state.metadata().partition_columns().to_vec());
+    let properties = properties(&change, provenance);
     let mut actions: Vec<Action> = Vec::new();
     actions.extend(change.metadata.map(Action::Metadata));
     actions.extend(change.removes.into_iter().map(Action::Remove));
     actions.extend(change.adds.into_iter().map(Action::Add));
-    let finalized = CommitBuilder::from(provenance.properties(change.ids))
+    let finalized = CommitBuilder::from(properties)
         .with_actions(actions)
         .build(Some(state as &dyn TableReference), table.log_store(), operation)
         .await
@@ -86,7 +91,41 @@ pub async fn commit(
     Ok(finalized.version())
 }
 
+/// Provenance and ids, and for a merge its metrics, under the names that readers of a table's
+/// history know.
+fn properties(change: &Change, provenance: &Provenance) -> CommitProperties {
+    let mut metadata = provenance.metadata();
+    if let Some(rows) = change.merged {
+        metadata.insert(
+            "operationMetrics".to_owned(),
+            json!({
+                "num_target_rows_inserted": rows.inserted,
+                "num_target_rows_updated": rows.updated,
+                "num_target_rows_deleted": 0,
+                "num_target_files_added": change.adds.len(),
+                "num_target_files_removed": change.removes.len(),
+            }),
+        );
+    }
+    CommitProperties::default()
+        .with_metadata(metadata)
+        .with_application_transactions(change.ids.clone())
+}
+
 fn operation(change: &Change, partition_by: Vec<String>) -> DeltaOperation {
+    if change.merged.is_some() {
+        let action = |action_type: &str| MergePredicate {
+            action_type: action_type.to_owned(),
+            predicate: None,
+        };
+        return DeltaOperation::Merge {
+            predicate: change.read_predicate.clone(),
+            merge_predicate: change.read_predicate.clone(),
+            matched_predicates: vec![action("update")],
+            not_matched_predicates: vec![action("insert")],
+            not_matched_by_source_predicates: vec![],
+        };
+    }
     if change.adds.is_empty() && !change.removes.is_empty() {
         return DeltaOperation::Delete { predicate: change.read_predicate.clone() };
     }

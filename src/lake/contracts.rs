@@ -25,6 +25,9 @@ pub const ODS_COLUMNS: [&str; 10] = [
     UPDATED_AT,
 ];
 
+/// The order of rows in every data file of `ods/<feed>`; total, for it is the key.
+pub const SORT_KEY: [&str; 4] = ["user_id", "product_code", "timestamp", "event_id"];
+
 /// Columns of every `raw/<feed>` behind the feed's own, in order.
 pub const RAW_COLUMNS: [&str; 6] =
     ["_extra", "_file", "_line", "_accept_late", "_ingested_at", UPDATED_AT];
@@ -101,6 +104,29 @@ pub fn ods(attributes: &[Field]) -> SchemaRef {
     ];
     fields.extend(attributes.iter().cloned());
     Arc::new(Schema::new(fields))
+}
+
+/// The columns of a data file of `ods/<feed>`: those of the table without its partition column.
+pub fn ods_file(attributes: &[Field]) -> SchemaRef {
+    let table = ods(attributes);
+    let fields: Vec<_> =
+        table.fields().iter().filter(|field| field.name() != PDATE).cloned().collect();
+    Arc::new(Schema::new(fields))
+}
+
+/// What an event is, without what follows from its neighbours: the stored columns in the order in
+/// which everything sorted by key begins with them.
+pub fn ods_stored(attributes: &[Field]) -> Vec<Field> {
+    let mut fields = vec![
+        required("user_id", DataType::Utf8),
+        required("product_code", DataType::Utf8),
+        required("event_id", DataType::Utf8),
+        required("timestamp", timestamp_type()),
+        required("is_user_action", DataType::Boolean),
+        required(UPDATED_AT, DataType::Date32),
+    ];
+    fields.extend(attributes.iter().cloned());
+    fields
 }
 
 /// The attribute columns of an existing `ods/<feed>`: whatever follows the fixed columns.

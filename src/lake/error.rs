@@ -40,6 +40,26 @@ pub enum LakeError {
         /// The library's reason.
         source: Box<DeltaTableError>,
     },
+    /// A data file cannot be read.
+    #[error("cannot read the data file {path} of {table}; is the file still there and whole?")]
+    File {
+        /// The table.
+        table: TableName,
+        /// Path within the table.
+        path: String,
+        /// The reader's reason.
+        source: deltalake::parquet::errors::ParquetError,
+    },
+    /// A data file cannot be written.
+    #[error("cannot write the data file {path} of {table}; is there space left, may we write?")]
+    WriteFile {
+        /// The table.
+        table: TableName,
+        /// Path within the table.
+        path: String,
+        /// The writer's reason.
+        source: deltalake::parquet::errors::ParquetError,
+    },
     /// A table cannot be written.
     #[error("cannot write the table {table}; run again, what did land is recognised by its id")]
     Write {

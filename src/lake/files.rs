@@ -13,6 +13,8 @@ use super::{LakeError, TableName};
 pub struct DataFile {
     /// The date of its partition.
     pub date: NaiveDate,
+    /// Where it is, from the root of the table.
+    pub path: object_store::path::Path,
     /// Bytes on the store.
     pub bytes: i64,
     /// Rows, where the writer recorded them.
@@ -62,6 +64,7 @@ pub fn by_date(
         };
         dates.entry(date).or_default().push(DataFile {
             date,
+            path: view.object_store_path(),
             bytes: view.size(),
             rows: view.num_records(),
             remove: view.remove_action(true),

@@ -17,7 +17,10 @@ pub mod error;
 pub mod files;
 pub mod ids;
 pub mod rules;
+pub mod sorted_files;
+pub mod sorted_writer;
 pub mod storage;
+mod text_chunk;
 
 use std::collections::HashMap;
 use std::fmt;

@@ -14,7 +14,8 @@ use deltalake::parquet::file::properties::WriterProperties;
 use super::{LakeError, TableName};
 
 const TARGET_FILE_BYTES: u64 = 128 * 1024 * 1024;
-const ROW_GROUP_ROWS: usize = 128 * 1024;
+/// Rows of a row group where memory allows.
+pub const ROW_GROUP_ROWS: usize = 128 * 1024;
 
 /// Parquet settings of every table.
 pub fn writer_properties() -> WriterProperties {

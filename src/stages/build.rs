@@ -1,27 +1,21 @@
 //! One arrival date from raw into ODS: candidate events, changed rows, one merge.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Instant;
 
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::Int64Type;
 use chrono::NaiveDate;
-use datafusion::logical_expr::lit;
-use datafusion::prelude::{SessionContext, ident};
 use deltalake::DeltaTable;
-use futures::StreamExt as _;
 
+use super::deliveries::read_deliveries;
 use super::error::BuildError;
-use super::events::{EventReader, column, date32};
 use super::mapping::CompiledBook;
-use super::quarantine::{Quarantine, QuarantinedRow, RejectedBy, to_batch};
-use super::raw_rows::row_text;
-use super::reject::Rejects;
-use super::sessions::{Changes, SessionBuilder, rows_of, scan};
-use super::{PendingDate, StageContext, StageOutcome, merge, replanning, rules};
-use crate::lake::commits::Provenance;
-use crate::lake::contracts::{self, PDATE, RULES_PROPERTY, UPDATED_AT};
-use crate::lake::files::{FileTotals, by_date};
+use super::merge::{Merge, Merged};
+use super::quarantine::Quarantine;
+use super::{PendingDate, StageContext, StageOutcome, replanning, rules};
+use crate::lake::commits::{self, Change, Provenance};
+use crate::lake::contracts::{self, PDATE, RULES_PROPERTY};
+use crate::lake::files::FileTotals;
 use crate::lake::ids::{self, Ids};
 use crate::lake::rules::RuleBook;
 use crate::lake::{LakeError, TableName};
@@ -114,37 +108,41 @@ async fn build_once(
     }
     let context = stage.engine.context(rules::zone(&book));
     let stored = rules::stored_attributes(&ods_name, &ods)?;
-    let compiled = CompiledBook::compile(&context, feed, &book, &stored)?;
-    let clock = Instant::now();
-    let deliveries_read =
-        read_deliveries(stage, &context, &raw, &book, &compiled, arrival_date).await?;
-    tracing::debug!(
-        rows = deliveries_read.rows_read,
-        seconds = clock.elapsed().as_secs_f64(),
-        "read raw"
-    );
-    let builder = SessionBuilder { context: &context, feed, book: &compiled, rule_book: &book };
-    let known = builder.judged(scan(&context, &ods_name, &ods).await?)?;
-    let changes = builder.changes(known, deliveries_read.candidates, vec![]).await?;
-    outcome.rows_read = Some(deliveries_read.rows_read);
-    outcome.quarantined.clone_from(&deliveries_read.reasons);
-    balance(stage, arrival_date, &mut outcome, &changes)?;
+    let compiled = Arc::new(CompiledBook::compile(&context, feed, &book, &stored)?);
     let dates = BTreeSet::from([arrival_date]);
-    let rejected = BTreeMap::from([(arrival_date, deliveries_read.rejected)]);
-    quarantine.replace_build_rows(stage, &context, &dates, &rejected, vec![]).await?;
-    let commit_ids = vec![
-        ids::transaction(ids::build(feed, arrival_date), deliveries),
-        ids::transaction(ids::ods(feed), ids::days_of_date(arrival_date)),
-    ];
-    let provenance = provenance(stage, "build", &[(&raw_name, &raw), (&ods_name, &ods)]);
-    fail::fail_point!("ods_before_commit", |_| std::process::abort());
     let clock = Instant::now();
-    let merged =
-        merge::merge(&context, &ods_name, &ods, changes.rows, commit_ids, &provenance).await?;
+    let read = read_deliveries(stage, &context, &raw, &book, &compiled, &dates).await?;
+    tracing::debug!(rows = read.rows_read, seconds = clock.elapsed().as_secs_f64(), "read raw");
+    let clock = Instant::now();
+    let merge =
+        Merge::new(stage.engine, &ods_name, &ods, &compiled, &book, &read.candidates, None)?;
+    let merged = merge.run().await?;
+    tracing::debug!(
+        rows = merged.changed_rows,
+        seconds = clock.elapsed().as_secs_f64(),
+        "wrote the changed dates"
+    );
+    outcome.rows_read = Some(read.rows_read);
+    outcome.quarantined.clone_from(&read.reasons);
+    balance(stage, arrival_date, &mut outcome, &merged)?;
+    quarantine.replace_build_rows(stage, &context, &dates, &read.rejected, vec![]).await?;
+    let provenance = provenance(stage, "build", &[(&raw_name, &raw), (&ods_name, &ods)]);
+    let change = Change {
+        merged: Some(merged.counts_of_rows()),
+        read_predicate: merged.predicate(),
+        adds: merged.adds,
+        removes: merged.removes,
+        ids: vec![
+            ids::transaction(ids::build(feed, arrival_date), deliveries),
+            ids::transaction(ids::ods(feed), ids::days_of_date(arrival_date)),
+        ],
+        ..Change::default()
+    };
+    record_files(&change, &mut outcome);
+    fail::fail_point!("ods_before_commit", |_| std::process::abort());
+    let version = commits::commit(&ods_name, &ods, change, &provenance).await?;
     fail::fail_point!("ods_after_commit", |_| std::process::abort());
-    tracing::debug!(rows = outcome.rows_changed, seconds = clock.elapsed().as_secs_f64(), "merged");
-    outcome.version_after = Some(merged.version);
-    record_files(stage, &ods_name, &ods, &mut outcome).await?;
+    outcome.version_after = Some(version);
     Ok(outcome)
 }
 
@@ -181,93 +179,22 @@ pub(crate) async fn open_raw(
     }
 }
 
-/// Deliveries of one arrival date, read and judged.
-#[derive(Debug, Default)]
-pub(crate) struct Deliveries {
-    pub(crate) rows_read: i64,
-    pub(crate) candidates: Vec<RecordBatch>,
-    pub(crate) rejected: Vec<RecordBatch>,
-    pub(crate) reasons: BTreeMap<String, i64>,
-}
-
-/// Reads the raw rows of `arrival_date` as events.
-pub(crate) async fn read_deliveries(
-    stage: &StageContext<'_>,
-    context: &SessionContext,
-    raw: &DeltaTable,
-    book: &RuleBook,
-    compiled: &CompiledBook,
-    arrival_date: NaiveDate,
-) -> Result<Deliveries, BuildError> {
-    let name = TableName::Raw(stage.feed.name.clone());
-    let rows = |source| BuildError::Rows { table: name.clone(), source: Box::new(source) };
-    let starts: Vec<_> = book.sessions.iter().map(|entry| entry.from).collect();
-    let mapping = &compiled.mappings[book.mapping_at(arrival_date)];
-    let reader = EventReader::new(compiled, mapping, &starts, arrival_date);
-    let date = lit(datafusion::common::ScalarValue::Date32(Some(date32(arrival_date))));
-    let mut batches = scan(context, &name, raw)
-        .await?
-        .filter(ident(UPDATED_AT).eq(date))
-        .map_err(rows)?
-        .execute_stream()
-        .await
-        .map_err(rows)?;
-    let mut deliveries = Deliveries::default();
-    while let Some(batch) = batches.next().await {
-        let batch = batch.map_err(rows)?;
-        deliveries.rows_read += i64::try_from(batch.num_rows()).unwrap_or(i64::MAX);
-        let (candidates, rejects) = reader.read(&batch).map_err(rows)?;
-        let rejected = quarantined(&batch, &rejects, &mut deliveries.reasons).map_err(rows)?;
-        if !rejected.is_empty() {
-            let batch = to_batch(&rejected, arrival_date, RejectedBy::Build)
-                .map_err(|source| rows(source.into()))?;
-            deliveries.rejected.push(batch);
-        }
-        if candidates.num_rows() > 0 {
-            deliveries.candidates.push(candidates);
-        }
-    }
-    Ok(deliveries)
-}
-
-fn quarantined(
-    raw: &RecordBatch,
-    rejects: &Rejects,
-    reasons: &mut BTreeMap<String, i64>,
-) -> Result<Vec<QuarantinedRow>, datafusion::error::DataFusionError> {
-    let files = arrow::compute::cast(column(raw, "_file")?, &arrow::datatypes::DataType::Utf8)?;
-    let (files, lines) = (files.as_string::<i32>(), column(raw, "_line")?);
-    let lines = lines.as_primitive::<Int64Type>();
-    rejects
-        .iter()
-        .map(|(row, reason, detail)| {
-            *reasons.entry(reason.as_str().to_owned()).or_default() += 1;
-            Ok(QuarantinedRow {
-                reason: reason.as_str(),
-                detail: detail.to_owned(),
-                file: files.value(row).to_owned(),
-                line: if lines.is_valid(row) { lines.value(row) } else { 0 },
-                text: Some(row_text(raw, row)?),
-            })
-        })
-        .collect()
-}
-
 /// Rows read = new + identical duplicates + conflicting duplicates + quarantined, each counted
 /// where it occurs.
 pub(crate) fn balance(
     stage: &StageContext<'_>,
     arrival_date: NaiveDate,
     outcome: &mut StageOutcome,
-    changes: &Changes,
+    merged: &Merged,
 ) -> Result<(), BuildError> {
-    outcome.rows_new = Some(changes.new);
-    outcome.rows_identical_duplicates = Some(changes.identical);
-    outcome.rows_conflicting_duplicates = Some(changes.conflicting);
-    outcome.rows_changed = Some(rows_of(&changes.rows));
+    let counts = merged.counts;
+    outcome.rows_new = Some(counts.new);
+    outcome.rows_identical_duplicates = Some(counts.identical);
+    outcome.rows_conflicting_duplicates = Some(counts.conflicting);
+    outcome.rows_changed = Some(merged.changed_rows);
     let read = outcome.rows_read.unwrap_or_default();
     let quarantined = outcome.rows_quarantined();
-    let accounted = changes.new + changes.identical + changes.conflicting + quarantined;
+    let accounted = counts.new + counts.identical + counts.conflicting + quarantined;
     if read == accounted {
         return Ok(());
     }
@@ -278,7 +205,7 @@ pub(crate) fn balance(
         accounted,
         detail: format!(
             "{} new, {} identical, {} conflicting, {quarantined} quarantined",
-            changes.new, changes.identical, changes.conflicting
+            counts.new, counts.identical, counts.conflicting
         ),
     })
 }
@@ -295,29 +222,10 @@ pub(crate) fn provenance(
     stage.provenance(name, versions)
 }
 
-/// Files that a commit of ODS added and removed.
-pub(crate) async fn record_files(
-    stage: &StageContext<'_>,
-    name: &TableName,
-    before: &DeltaTable,
-    outcome: &mut StageOutcome,
-) -> Result<(), BuildError> {
-    let Some(after) = stage.lake.load(name).await? else {
-        return Ok(());
-    };
-    let files = |table: &DeltaTable| -> Result<HashMap<String, i64>, LakeError> {
-        let dates = by_date(name, table, PDATE)?;
-        Ok(dates.into_values().flatten().map(|file| (file.remove.path, file.bytes)).collect())
-    };
-    let (old, new) = (files(before)?, files(&after)?);
-    let totals = |these: &HashMap<String, i64>, but: &HashMap<String, i64>| {
-        let others = these.iter().filter(|(path, _)| !but.contains_key(*path));
-        others.fold(FileTotals::default(), |total, (_, bytes)| FileTotals {
-            files: total.files + 1,
-            bytes: total.bytes + bytes,
-        })
-    };
-    outcome.added = totals(&new, &old);
-    outcome.removed = totals(&old, &new);
-    Ok(())
+/// Files that a commit adds and removes.
+pub(crate) fn record_files(change: &Change, outcome: &mut StageOutcome) {
+    outcome.added = FileTotals::of_adds(&change.adds);
+    let bytes = change.removes.iter().filter_map(|remove| remove.size).sum();
+    let files = i64::try_from(change.removes.len()).unwrap_or(i64::MAX);
+    outcome.removed = FileTotals { files, bytes };
 }

@@ -8,8 +8,8 @@ use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
 
 use crate::config::Difference;
-use crate::engine::EngineError;
 use crate::engine::expressions::ExpressionError;
+use crate::engine::runs::RunError;
 use crate::lake::{LakeError, TableName};
 use crate::sources::{DiscoveryError, SourceError};
 
@@ -185,9 +185,6 @@ pub enum BuildError {
     /// A table of the lake.
     #[error(transparent)]
     Lake(#[from] LakeError),
-    /// A query.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
     /// A stored rule book cannot be written.
     #[error("cannot record the rules of {table}")]
     Record {
@@ -195,6 +192,23 @@ pub enum BuildError {
         table: TableName,
         /// The serialiser's reason.
         source: serde_json::Error,
+    },
+    /// Rows of the lake that do not fit together.
+    #[error("the rows of {table} do not have the columns they should have")]
+    Arrow {
+        /// The table.
+        table: TableName,
+        /// Arrow's reason.
+        source: arrow::error::ArrowError,
+    },
+    /// Candidates cannot be sorted.
+    #[error(transparent)]
+    Runs(#[from] RunError),
+    /// A thread of the stage was stopped, or ended without a result.
+    #[error("the merge into {table} was stopped; nothing was committed, run again")]
+    Stopped {
+        /// The table.
+        table: TableName,
     },
     /// Reading rows of the lake, or evaluating over them.
     #[error("cannot read the rows of {table}")]

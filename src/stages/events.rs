@@ -7,61 +7,28 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, Date32Array, DurationMicrosecondArray,
-    Int32Array, RecordBatch, StringArray, StructArray, TimestampMicrosecondArray, UInt64Array,
-    new_null_array,
+    Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, Date32Array, Int32Array, RecordBatch,
+    StringArray, TimestampMicrosecondArray, UInt64Array, new_null_array,
 };
 use arrow::compute::{cast, filter_record_batch, take, take_record_batch};
-use arrow::datatypes::{DataType, Date32Type, Field, Fields, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Date32Type, Field, SchemaRef};
 use chrono::{Days, NaiveDate};
 use datafusion::error::DataFusionError;
 
 use super::mapping::{CompiledBook, CompiledMapping, judged_columns};
+use super::merge::candidate_schema;
 use super::raw_rows::expression_input;
 use super::reject::{Reason, Rejects};
 use super::timestamps::{self, ReadAs};
 use crate::engine::expressions::{Expression, FailedRow};
-use crate::engine::functions::{attributes_key, null_is_false};
-use crate::lake::contracts::timestamp_type;
-
-/// The columns of a candidate event, in order: its identity, what ODS stores of it, and how it
-/// is judged.
-pub fn candidate_schema(attributes: &[Field]) -> SchemaRef {
-    let required = |name: &str, data_type| Field::new(name, data_type, false);
-    let duration = DataType::Duration(TimeUnit::Microsecond);
-    Arc::new(Schema::new(vec![
-        required("user_id", DataType::Utf8),
-        required("product_code", DataType::Utf8),
-        required("event_id", DataType::Utf8),
-        required("timestamp", timestamp_type()),
-        required("is_user_action", DataType::Boolean),
-        required("pdate", DataType::Date32),
-        required("_updated_at", DataType::Date32),
-        Field::new("attributes", DataType::Struct(attribute_fields(attributes)), true),
-        required("attributes_key", DataType::Binary),
-        required("opens", DataType::Boolean),
-        required("closes", DataType::Boolean),
-        required("rules_entry", DataType::Int32),
-        required("timeout", duration.clone()),
-        Field::new("max_duration", duration.clone(), true),
-        required("lookback", duration),
-    ]))
-}
-
-/// Fields of the `attributes` struct. A struct needs a field, so a feed without attributes has
-/// one that is always null.
-pub fn attribute_fields(attributes: &[Field]) -> Fields {
-    if attributes.is_empty() {
-        return Fields::from(vec![Field::new("_none", DataType::Boolean, true)]);
-    }
-    Fields::from(attributes.to_vec())
-}
+use crate::engine::functions::null_is_false;
+use crate::lake::rules::RuleBook;
 
 /// Reads raw rows of one arrival date under the mapping of that date.
-#[derive(Debug)]
-pub struct EventReader<'a> {
-    book: &'a CompiledBook,
-    mapping: &'a CompiledMapping,
+#[derive(Debug, Clone)]
+pub struct EventReader {
+    book: Arc<CompiledBook>,
+    mapping: usize,
     entry_starts: Vec<Option<i32>>,
     arrival_date: NaiveDate,
     schema: SchemaRef,
@@ -77,18 +44,26 @@ struct Mapped {
     attributes: Vec<ArrayRef>,
 }
 
-impl<'a> EventReader<'a> {
-    /// A reader for deliveries of `arrival_date`; `entry_starts` are the first event dates of
-    /// the session entries.
-    pub fn new(
-        book: &'a CompiledBook,
-        mapping: &'a CompiledMapping,
-        entry_starts: &[Option<NaiveDate>],
-        arrival_date: NaiveDate,
-    ) -> Self {
-        let entry_starts = entry_starts.iter().map(|from| from.map(date32)).collect();
-        let schema = candidate_schema(&book.attributes);
-        Self { book, mapping, entry_starts, arrival_date, schema }
+impl EventReader {
+    /// A reader for deliveries of `arrival_date` under the rules of that date.
+    pub fn new(book: &Arc<CompiledBook>, rule_book: &RuleBook, arrival_date: NaiveDate) -> Self {
+        let starts = rule_book.sessions.iter().map(|entry| entry.from);
+        Self {
+            book: Arc::clone(book),
+            mapping: rule_book.mapping_at(arrival_date),
+            entry_starts: starts.map(|from| from.map(date32)).collect(),
+            arrival_date,
+            schema: candidate_schema(&book.attributes),
+        }
+    }
+
+    fn mapping(&self) -> &CompiledMapping {
+        &self.book.mappings[self.mapping]
+    }
+
+    /// Number of attributes of ODS.
+    pub(crate) fn attributes(&self) -> usize {
+        self.book.attributes.len()
     }
 
     /// Splits a batch of raw rows into candidate events and rejects.
@@ -102,7 +77,7 @@ impl<'a> EventReader<'a> {
     }
 
     fn map(&self, raw: &RecordBatch, rejects: &mut Rejects) -> Result<Mapped, DataFusionError> {
-        let input = expression_input(raw, &self.mapping.input)?;
+        let input = expression_input(raw, &self.mapping().input)?;
         let mut id = |expression: &Expression, name: &'static str| {
             let values = evaluate(expression, &input, &DataType::Utf8, rejects)?;
             let values = values.as_string::<i32>().clone();
@@ -111,12 +86,12 @@ impl<'a> EventReader<'a> {
             });
             Ok::<_, DataFusionError>(values)
         };
-        let user_id = id(&self.mapping.user_id, "user_id is missing")?;
-        let product_code = id(&self.mapping.product_code, "product_code is missing")?;
-        let event_id = id(&self.mapping.event_id, "event_id is missing")?;
+        let user_id = id(&self.mapping().user_id, "user_id is missing")?;
+        let product_code = id(&self.mapping().product_code, "product_code is missing")?;
+        let event_id = id(&self.mapping().event_id, "event_id is missing")?;
         let timestamp = self.timestamps(&input, rejects)?;
         let pdate = timestamps::dates_in(&timestamp, self.book.zone);
-        let attributes = self.attributes(&input, rejects)?;
+        let attributes = self.attribute_columns(&input, rejects)?;
         Ok(Mapped { user_id, product_code, event_id, timestamp, pdate, attributes })
     }
 
@@ -125,15 +100,15 @@ impl<'a> EventReader<'a> {
         input: &RecordBatch,
         rejects: &mut Rejects,
     ) -> Result<TimestampMicrosecondArray, DataFusionError> {
-        let expression = &self.mapping.timestamp;
+        let expression = &self.mapping().timestamp;
         let values = evaluate(expression, input, expression.data_type(), rejects)?;
         let read_as =
-            ReadAs { zone: self.book.zone, format: self.mapping.timestamp_format.as_deref() };
+            ReadAs { zone: self.book.zone, format: self.mapping().timestamp_format.as_deref() };
         timestamps::to_micros(&values, read_as, rejects)
     }
 
     /// Columns of every attribute of ODS; null where this mapping does not know it.
-    fn attributes(
+    fn attribute_columns(
         &self,
         input: &RecordBatch,
         rejects: &mut Rejects,
@@ -141,7 +116,7 @@ impl<'a> EventReader<'a> {
         self.book
             .attributes
             .iter()
-            .map(|field| match self.mapping.attributes.get(field.name()) {
+            .map(|field| match self.mapping().attributes.get(field.name()) {
                 Some(expression) => evaluate(expression, input, field.data_type(), rejects),
                 None => Ok(new_null_array(field.data_type(), input.num_rows())),
             })
@@ -154,7 +129,7 @@ impl<'a> EventReader<'a> {
         mapped: &Mapped,
         rejects: &mut Rejects,
     ) -> Result<(), DataFusionError> {
-        let depth = Days::new(self.mapping.update_depth_days.into());
+        let depth = Days::new(self.mapping().update_depth_days.into());
         let arrival = self.arrival_date;
         let first = arrival.checked_sub_days(depth).map_or(i32::MIN, date32);
         let last = arrival.checked_add_days(Days::new(1)).map_or(i32::MAX, date32);
@@ -166,7 +141,7 @@ impl<'a> EventReader<'a> {
                 let event_date = shown_date(pdate.value(row));
                 format!(
                     "event date {event_date} is more than {} days before arrival date {arrival}",
-                    self.mapping.update_depth_days
+                    self.mapping().update_depth_days
                 )
             })
         });
@@ -198,7 +173,7 @@ impl<'a> EventReader<'a> {
                 self.judge_under(entry, &under, mapped, kept, &mut flags, rejects)?;
             }
         }
-        let all = self.candidates(mapped, &entries, &flags)?;
+        let all = self.candidates(mapped, &flags)?;
         let good: BooleanArray = kept.iter().map(|row| Some(!rejects.is_rejected(*row))).collect();
         Ok(filter_record_batch(&all, &good)?)
     }
@@ -234,53 +209,22 @@ impl<'a> EventReader<'a> {
         Ok(())
     }
 
-    fn candidates(
-        &self,
-        mapped: &Mapped,
-        entries: &Int32Array,
-        flags: &Flags,
-    ) -> Result<RecordBatch, DataFusionError> {
-        let rows = entries.len();
-        let rules = |entry: i32| &self.book.sessions[usize::try_from(entry).unwrap_or(0)].written;
-        let timeouts: DurationMicrosecondArray =
-            entries.values().iter().map(|entry| Some(rules(*entry).timeout_micros)).collect();
-        let max_durations: DurationMicrosecondArray =
-            entries.values().iter().map(|entry| rules(*entry).max_duration_micros).collect();
-        let attributes = self.attributes_struct(mapped, rows)?;
-        Ok(RecordBatch::try_new(
-            Arc::clone(&self.schema),
-            vec![
-                Arc::new(mapped.user_id.clone()),
-                Arc::new(mapped.product_code.clone()),
-                Arc::new(mapped.event_id.clone()),
-                Arc::new(mapped.timestamp.clone()),
-                flags.array(&flags.action),
-                Arc::new(mapped.pdate.clone()),
-                Arc::new(Date32Array::from(vec![date32(self.arrival_date); rows])),
-                Arc::new(attributes.clone()),
-                Arc::new(attributes_key(&attributes)?),
-                flags.array(&flags.opens),
-                flags.array(&flags.closes),
-                Arc::new(entries.clone()),
-                Arc::new(timeouts),
-                Arc::new(max_durations),
-                Arc::new(DurationMicrosecondArray::from(vec![self.mapping.lookback_micros; rows])),
-            ],
-        )?)
-    }
-
-    fn attributes_struct(
-        &self,
-        mapped: &Mapped,
-        rows: usize,
-    ) -> Result<StructArray, DataFusionError> {
-        let fields = attribute_fields(&self.book.attributes);
-        let columns = if self.book.attributes.is_empty() {
-            vec![new_null_array(&DataType::Boolean, rows)]
-        } else {
-            mapped.attributes.clone()
-        };
-        Ok(StructArray::try_new_with_length(fields, columns, None, rows)?)
+    fn candidates(&self, mapped: &Mapped, flags: &Flags) -> Result<RecordBatch, DataFusionError> {
+        let rows = mapped.pdate.len();
+        let mut columns: Vec<ArrayRef> = vec![
+            Arc::new(mapped.user_id.clone()),
+            Arc::new(mapped.product_code.clone()),
+            Arc::new(mapped.event_id.clone()),
+            Arc::new(mapped.timestamp.clone()),
+            flags.array(&flags.action),
+            Arc::new(Date32Array::from(vec![date32(self.arrival_date); rows])),
+        ];
+        columns.extend(mapped.attributes.iter().cloned());
+        columns.push(Arc::new(mapped.pdate.clone()));
+        columns.push(flags.array(&flags.opens));
+        columns.push(flags.array(&flags.closes));
+        columns.push(Arc::new(BooleanArray::from(vec![false; rows])));
+        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
     }
 
     fn entry_at(&self, pdate: i32) -> i32 {

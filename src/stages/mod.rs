@@ -1,7 +1,8 @@
-//! What happens to events, in order: [`ingest`], [`build`] ([`events`], [`sessions`], [`merge`]),
-//! [`retention`]; and [`reprocess`], which rebuilds from raw.
+//! What happens to events, in order: [`ingest`], [`build`] ([`deliveries`], [`events`], [`merge`],
+//! [`sessions`]), [`retention`]; and [`reprocess`], which rebuilds from raw.
 
 pub mod build;
+pub mod deliveries;
 pub mod error;
 pub mod events;
 pub mod ingest;

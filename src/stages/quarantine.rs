@@ -14,7 +14,7 @@ use deltalake::kernel::Transaction;
 use super::StageContext;
 use super::error::BuildError;
 use super::events::date32;
-use super::sessions::{rows_of, scan};
+use super::raw_rows::{rows_of, scan};
 use crate::lake::commits::{self, Change};
 use crate::lake::contracts::{self, UPDATED_AT};
 use crate::lake::files::by_date;

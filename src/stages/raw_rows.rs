@@ -10,9 +10,13 @@ use arrow::array::{
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::error::DataFusionError;
+use datafusion::prelude::{DataFrame, SessionContext};
+use deltalake::DeltaTable;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::error::BuildError;
+use crate::lake::TableName;
 use crate::lake::contracts::RAW_COLUMNS;
 
 /// The columns of `schema` for each raw row: a column of the table where it has one, else the
@@ -98,6 +102,23 @@ fn field_text(json: &str) -> Option<Cow<'_, str>> {
         }
         other => Some(Cow::Borrowed(other)),
     }
+}
+
+/// Rows of several batches.
+pub(crate) fn rows_of(batches: &[RecordBatch]) -> i64 {
+    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+    i64::try_from(rows).unwrap_or(i64::MAX)
+}
+
+/// A plain scan of the loaded version of a table.
+pub(crate) async fn scan(
+    context: &SessionContext,
+    name: &TableName,
+    table: &DeltaTable,
+) -> Result<DataFrame, BuildError> {
+    let rows = |source| BuildError::Rows { table: name.clone(), source: Box::new(source) };
+    let provider = table.table_provider().with_session(Arc::new(context.state())).await;
+    context.read_table(provider.map_err(rows)?).map_err(rows)
 }
 
 /// A batch in exactly the columns and types of `schema`.

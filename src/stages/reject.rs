@@ -80,6 +80,11 @@ impl Rejects {
         self.by_row.get(row).is_some_and(Option::is_some)
     }
 
+    /// Whether every row is good.
+    pub fn is_empty(&self) -> bool {
+        self.by_row.iter().all(Option::is_none)
+    }
+
     /// Rejected rows with reason and detail, in order.
     pub fn iter(&self) -> impl Iterator<Item = (usize, Reason, &str)> {
         self.by_row.iter().enumerate().filter_map(|(row, slot)| {

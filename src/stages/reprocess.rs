@@ -2,45 +2,41 @@
 //!
 //! ```text
 //! raw, arrival dates >= P - 1 -> candidates ┐
-//! ods, pdate < P, still valid -> known      ├-> changed rows -> replace pdate >= P0
+//! ods, pdate < P, still valid -> known      ├-> pdate >= P anew, earlier dates where they change
 //! ods, read under an old mapping -> removed ┘
 //! ```
 //!
 //! Events may arrive one day early, hence P - 1. Rows delivered under a mapping that changes leave
 //! ODS wherever their event date lies, and those that they now map to are merged there like late
-//! rows; P0 is the earliest event date so touched, else P.
+//! rows.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::Date32Type;
-use chrono::{Days, NaiveDate};
-use datafusion::common::ScalarValue;
-use datafusion::datasource::MemTable;
-use datafusion::error::DataFusionError;
-use datafusion::logical_expr::{Expr, JoinType, lit};
-use datafusion::prelude::{DataFrame, SessionContext, ident};
-use deltalake::DeltaTable;
-use futures::StreamExt as _;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::build::{balance, open_ods, open_raw, provenance, read_deliveries, record_files};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
+use chrono::{Days, NaiveDate};
+use datafusion::common::ScalarValue;
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::{Expr, lit};
+use datafusion::prelude::{SessionContext, ident};
+use deltalake::DeltaTable;
+use futures::StreamExt as _;
+
+use super::build::{balance, open_ods, open_raw, provenance, record_files};
+use super::deliveries::read_deliveries;
 use super::error::BuildError;
-use super::events::{candidate_schema, date32};
+use super::events::date32;
 use super::mapping::CompiledBook;
+use super::merge::{Candidates, Discard, Merge, Merged, candidate_schema, date_of_days};
 use super::quarantine::Quarantine;
-use super::raw_rows::conform;
-use super::sessions::{Changes, SessionBuilder, scan};
+use super::raw_rows::scan;
 use super::{StageContext, StageOutcome, replanning, rules};
+use crate::engine::runs::RunWriter;
 use crate::lake::TableName;
 use crate::lake::commits::{self, Change};
-use crate::lake::contracts::{self, PDATE, UPDATED_AT};
-use crate::lake::files::by_date;
+use crate::lake::contracts::{PDATE, UPDATED_AT};
 use crate::lake::ids::{self, Ids};
 use crate::lake::rules::RuleBook;
-use crate::lake::storage::FileWriter;
-
-const KEY: [&str; 4] = ["user_id", "product_code", "timestamp", "event_id"];
 
 /// What a reprocess did besides the counts of its stage.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
@@ -90,7 +86,7 @@ async fn finish_quarantine_once(stage: &StageContext<'_>) -> Result<(), BuildErr
     let (_, _, book) = open_ods(stage).await?;
     let context = stage.engine.context(rules::zone(&book));
     let stored = rules::stored_attributes(&ods_name, &ods)?;
-    let compiled = CompiledBook::compile(&context, feed, &book, &stored)?;
+    let compiled = Arc::new(CompiledBook::compile(&context, feed, &book, &stored)?);
     let removed_through = raw_ids.removed_through(feed);
     let built = ods_ids.built_dates(feed);
     let dates: BTreeSet<NaiveDate> = raw_ids
@@ -100,13 +96,9 @@ async fn finish_quarantine_once(stage: &StageContext<'_>) -> Result<(), BuildErr
         .map(|(date, _)| date)
         .filter(|date| removed_through.is_none_or(|gone| *date > gone))
         .collect();
-    let mut rejected = BTreeMap::new();
-    for date in &dates {
-        let read = read_deliveries(stage, &context, &raw, &book, &compiled, *date).await?;
-        rejected.insert(*date, read.rejected);
-    }
+    let read = read_deliveries(stage, &context, &raw, &book, &compiled, &dates).await?;
     let id = ids::transaction(ids::reprocess(feed), done);
-    quarantine.replace_build_rows(stage, &context, &dates, &rejected, vec![id]).await
+    quarantine.replace_build_rows(stage, &context, &dates, &read.rejected, vec![id]).await
 }
 
 /// What one attempt works on.
@@ -118,7 +110,7 @@ struct Reprocess<'a> {
     ods_name: TableName,
     ods: DeltaTable,
     book: RuleBook,
-    compiled: CompiledBook,
+    compiled: Arc<CompiledBook>,
     /// First arrival date whose mapping changed; those deliveries are read anew.
     remapped_from: Option<NaiveDate>,
     from: NaiveDate,
@@ -139,7 +131,7 @@ async fn reprocess_once(
     check_coverage(feed, from, remapped_from, &raw_ids)?;
     let context = stage.engine.context(rules::zone(&book));
     let stored = rules::stored_attributes(&ods_name, &ods)?;
-    let compiled = CompiledBook::compile(&context, feed, &book, &stored)?;
+    let compiled = Arc::new(CompiledBook::compile(&context, feed, &book, &stored)?);
     let attempt = Reprocess {
         stage,
         context,
@@ -178,34 +170,35 @@ impl Reprocess<'_> {
     async fn run(&self, raw_ids: &Ids) -> Result<(Reprocessed, StageOutcome), BuildError> {
         let dates = self.arrival_dates(raw_ids);
         let mut outcome = StageOutcome { version_before: self.ods.version(), ..Default::default() };
-        let candidates = self.read(&dates, &mut outcome).await?;
-        let known = self.known().await?;
-        let removed = self.removed().await?;
-        let removed_first = first_date(&removed, "pdate");
-        let builder = SessionBuilder {
-            context: &self.context,
-            feed: &self.stage.feed.name,
-            book: &self.compiled,
-            rule_book: &self.book,
-        };
-        let judged = builder.judged(known.clone())?;
-        let removed_events = self.removed_events(&builder, &removed)?;
-        let changes = builder.changes(judged, candidates, removed_events.await?).await?;
-        let changed_first = first_date(&changes.rows, "pdate");
-        let first = [Some(date32(self.from)), removed_first, changed_first]
-            .into_iter()
-            .flatten()
-            .min()
-            .and_then(Date32Type::to_naive_date_opt)
-            .unwrap_or(self.from);
-        balance(self.stage, self.from, &mut outcome, &changes)?;
+        let (stage, context) = (self.stage, &self.context);
+        let mut read =
+            read_deliveries(stage, context, &self.raw, &self.book, &self.compiled, &dates).await?;
+        self.add_removed(&mut read.candidates).await?;
+        let discard = Discard { from: self.from, delivered_from: self.remapped_from };
+        let merge = Merge::new(
+            stage.engine,
+            &self.ods_name,
+            &self.ods,
+            &self.compiled,
+            &self.book,
+            &read.candidates,
+            Some(discard),
+        )?;
+        let merged = merge.run().await?;
+        outcome.rows_read = Some(read.rows_read);
+        outcome.quarantined = read.reasons;
+        balance(stage, self.from, &mut outcome, &merged)?;
+        let first = read.candidates.dates.first().copied().and_then(date_of_days);
+        let first = first.map_or(self.from, |first| first.min(self.from));
+        let before = merged.changed_dates.range(..date32(self.from));
         let report = Reprocessed {
             first_pdate: Some(first),
             arrival_dates: dates.iter().copied().collect(),
-            rows_before: rows_before(&changes.rows, self.from),
+            rows_before: before.map(|(_, rows)| rows).sum(),
         };
-        outcome.version_after = Some(self.replace(first, known, changes, &dates, raw_ids).await?);
-        record_files(self.stage, &self.ods_name, &self.ods, &mut outcome).await?;
+        let change = self.change(first, merged, &dates, raw_ids).await?;
+        record_files(&change, &mut outcome);
+        outcome.version_after = Some(self.commit(change).await?);
         Ok((report, outcome))
     }
 
@@ -223,125 +216,55 @@ impl Reprocess<'_> {
             .collect()
     }
 
-    async fn read(
-        &self,
-        dates: &BTreeSet<NaiveDate>,
-        outcome: &mut StageOutcome,
-    ) -> Result<Vec<RecordBatch>, BuildError> {
-        let mut candidates = Vec::new();
-        let mut rows_read = 0;
-        for date in dates {
-            let read = read_deliveries(
-                self.stage,
-                &self.context,
-                &self.raw,
-                &self.book,
-                &self.compiled,
-                *date,
-            );
-            let mut deliveries = read.await?;
-            rows_read += deliveries.rows_read;
-            candidates.append(&mut deliveries.candidates);
-            for (reason, rows) in deliveries.reasons {
-                *outcome.quarantined.entry(reason).or_default() += rows;
+    /// Rows before P that were read under a mapping that changed: they leave ODS and so touch
+    /// their keys. Those from P on leave with their dates.
+    async fn add_removed(&self, candidates: &mut Candidates) -> Result<(), BuildError> {
+        let Some(start) = self.remapped_from else {
+            return Ok(());
+        };
+        let gone = ident(PDATE)
+            .lt(date_literal(self.from))
+            .and(ident(UPDATED_AT).gt_eq(date_literal(start)));
+        let rows = |source| self.rows_error(source);
+        let frame = scan(&self.context, &self.ods_name, &self.ods).await?.filter(gone);
+        let mut batches = frame.map_err(rows)?.execute_stream().await.map_err(rows)?;
+        let mut writer = RunWriter::new(self.stage.engine.spill_target());
+        while let Some(batch) = batches.next().await {
+            let removed = batch.and_then(|batch| self.removed(&batch)).map_err(rows)?;
+            if removed.num_rows() > 0 {
+                candidates.note(&removed, self.compiled.attributes.len());
             }
+            writer.push(removed)?;
         }
-        outcome.rows_read = Some(rows_read);
-        Ok(candidates)
+        candidates.runs.extend(writer.finish()?.into_iter().map(Arc::new));
+        Ok(())
     }
 
-    /// ODS in the columns of the new rules, before it is written: attributes that it does not
-    /// have yet are null.
-    async fn ods(&self) -> Result<DataFrame, BuildError> {
-        let frame = scan(&self.context, &self.ods_name, &self.ods).await?;
-        let schema = contracts::ods(&self.compiled.attributes);
-        let columns: Vec<Expr> = schema
-            .fields()
-            .iter()
-            .map(|field| {
-                if frame.schema().has_column_with_unqualified_name(field.name()) {
-                    return Ok(ident(field.name()));
-                }
-                let null = ScalarValue::try_from(field.data_type())?;
-                Ok(lit(null).alias(field.name()))
-            })
-            .collect::<Result<_, DataFusionError>>()
-            .map_err(|source| self.rows_error(source))?;
-        frame.select(columns).map_err(|source| self.rows_error(source))
+    /// Rows of ODS as candidates that are marked as removed.
+    fn removed(&self, ods: &RecordBatch) -> Result<RecordBatch, DataFusionError> {
+        let rows = ods.num_rows();
+        let schema = candidate_schema(&self.compiled.attributes);
+        let flags = [false, false, true];
+        let of_ods = schema.fields().len() - flags.len();
+        let columns =
+            schema.fields()[..of_ods].iter().map(|field| match ods.column_by_name(field.name()) {
+                Some(column) => arrow::compute::cast(column, field.data_type()),
+                None => Ok(arrow::array::new_null_array(field.data_type(), rows)),
+            });
+        let mut columns = columns.collect::<Result<Vec<ArrayRef>, _>>()?;
+        columns
+            .extend(flags.map(|flag| Arc::new(BooleanArray::from(vec![flag; rows])) as ArrayRef));
+        Ok(RecordBatch::try_new(schema, columns)?)
     }
 
-    fn before_from(&self) -> Expr {
-        ident(PDATE).lt(date_literal(self.from))
-    }
-
-    fn delivered_under_old_mapping(&self) -> Expr {
-        match self.remapped_from {
-            Some(start) => ident(UPDATED_AT).gt_eq(date_literal(start)),
-            None => lit(false),
-        }
-    }
-
-    /// Rows of ODS that stay what they are, but for their sessions.
-    async fn known(&self) -> Result<DataFrame, BuildError> {
-        let kept = self.before_from().and(!self.delivered_under_old_mapping());
-        self.ods().await?.filter(kept).map_err(|source| self.rows_error(source))
-    }
-
-    /// Rows before P that were read under a mapping that changed.
-    async fn removed(&self) -> Result<Vec<RecordBatch>, BuildError> {
-        let gone = self.before_from().and(self.delivered_under_old_mapping());
-        let frame = self.ods().await?.filter(gone).map_err(|source| self.rows_error(source))?;
-        frame.collect().await.map_err(|source| self.rows_error(source))
-    }
-
-    /// The removed rows as the relations under `sql/sessions/` read them.
-    fn removed_events(
-        &self,
-        builder: &SessionBuilder<'_>,
-        removed: &[RecordBatch],
-    ) -> Result<impl Future<Output = Result<Vec<RecordBatch>, BuildError>>, BuildError> {
-        let schema = contracts::ods(&self.compiled.attributes);
-        let conformed: Vec<RecordBatch> = removed
-            .iter()
-            .map(|batch| conform(batch, &schema))
-            .collect::<Result<_, _>>()
-            .map_err(|source| self.rows_error(source.into()))?;
-        let frame = self.memory(&schema, conformed)?;
-        let judged = builder.judged(frame)?;
-        let target = candidate_schema(&self.compiled.attributes);
-        let names: Vec<&str> = target
-            .fields()
-            .iter()
-            .map(|field| field.name().as_str())
-            .filter(|name| *name != "attributes_key")
-            .collect();
-        let key = lit(ScalarValue::Binary(Some(vec![]))).alias("attributes_key");
-        let columns = names.iter().map(|name| ident(*name)).chain([key]).collect::<Vec<_>>();
-        let selected = judged.select(columns).map_err(|source| self.rows_error(source))?;
-        Ok(async move {
-            let batches = selected.collect().await.map_err(|source| self.rows_error(source))?;
-            batches
-                .iter()
-                .map(|batch| conform(batch, &target))
-                .collect::<Result<_, _>>()
-                .map_err(|source| self.rows_error(source.into()))
-        })
-    }
-
-    /// Writes dates `first` and later anew and commits, with the rules and the ids of all builds.
-    async fn replace(
+    /// The new dates, with the rules and the ids of all builds.
+    async fn change(
         &self,
         first: NaiveDate,
-        known: DataFrame,
-        changes: Changes,
+        merged: Merged,
         dates: &BTreeSet<NaiveDate>,
         raw_ids: &Ids,
-    ) -> Result<u64, BuildError> {
-        let schema = contracts::ods(&self.compiled.attributes);
-        let adds = self.write(first, known, changes, &schema).await?;
-        let replaced = by_date(&self.ods_name, &self.ods, PDATE)?;
-        let removes =
-            replaced.range(first..).flat_map(|(_, files)| files).map(|file| file.remove.clone());
+    ) -> Result<Change, BuildError> {
         let feed = &self.stage.feed.name;
         let newest = dates.iter().next_back().copied().unwrap_or(self.from);
         let mut commit_ids: Vec<_> = dates
@@ -357,57 +280,23 @@ impl Reprocess<'_> {
         } else {
             Some(rules::metadata(&self.ods_name, &self.ods, &self.book, &self.compiled)?)
         };
-        let change = Change {
-            adds,
-            removes: removes.collect(),
+        Ok(Change {
+            adds: merged.adds,
+            removes: merged.removes,
             metadata,
             ids: commit_ids,
             read_predicate: Some(format!("{PDATE} >= '{first}'")),
-        };
+            merged: None,
+        })
+    }
+
+    async fn commit(&self, change: Change) -> Result<u64, BuildError> {
         let inputs = [(&self.raw_name, &self.raw), (&self.ods_name, &self.ods)];
         let provenance = provenance(self.stage, "reprocess", &inputs);
         fail::fail_point!("reprocess_before_commit", |_| std::process::abort());
         let version = commits::commit(&self.ods_name, &self.ods, change, &provenance).await?;
         fail::fail_point!("reprocess_after_commit", |_| std::process::abort());
         Ok(version)
-    }
-
-    async fn write(
-        &self,
-        first: NaiveDate,
-        known: DataFrame,
-        changes: Changes,
-        schema: &arrow::datatypes::SchemaRef,
-    ) -> Result<Vec<deltalake::kernel::Add>, BuildError> {
-        let rows = |source| self.rows_error(source);
-        let changed = self.memory(schema, changes.rows)?;
-        let unchanged = known
-            .filter(ident(PDATE).gt_eq(date_literal(first)))
-            .and_then(|frame| frame.join(changed.clone(), JoinType::LeftAnti, &KEY, &KEY, None))
-            .map_err(rows)?;
-        let all = unchanged.union(changed).map_err(rows)?;
-        let mut batches = all.execute_stream().await.map_err(rows)?;
-        let mut writer = FileWriter::new(&self.ods_name, &self.ods, schema)?;
-        while let Some(batch) = batches.next().await {
-            match batch.and_then(|batch| Ok(conform(&batch, schema)?)) {
-                Ok(batch) => writer.write(&batch).await?,
-                Err(source) => {
-                    writer.abort().await;
-                    return Err(rows(source));
-                }
-            }
-        }
-        Ok(writer.close().await?)
-    }
-
-    fn memory(
-        &self,
-        schema: &arrow::datatypes::SchemaRef,
-        batches: Vec<RecordBatch>,
-    ) -> Result<DataFrame, BuildError> {
-        MemTable::try_new(Arc::clone(schema), vec![batches])
-            .and_then(|table| self.context.read_table(Arc::new(table)))
-            .map_err(|source| self.rows_error(source))
     }
 
     fn rows_error(&self, source: DataFusionError) -> BuildError {
@@ -417,23 +306,4 @@ impl Reprocess<'_> {
 
 fn date_literal(date: NaiveDate) -> Expr {
     lit(ScalarValue::Date32(Some(date32(date))))
-}
-
-fn first_date(batches: &[RecordBatch], column: &str) -> Option<i32> {
-    batches
-        .iter()
-        .filter_map(|batch| batch.column_by_name(column)?.as_primitive_opt::<Date32Type>())
-        .flat_map(|dates| dates.values().iter().copied())
-        .min()
-}
-
-fn rows_before(batches: &[RecordBatch], from: NaiveDate) -> i64 {
-    let from = date32(from);
-    let before = batches
-        .iter()
-        .filter_map(|batch| batch.column_by_name(PDATE)?.as_primitive_opt::<Date32Type>())
-        .flat_map(|dates| dates.values().iter())
-        .filter(|date| **date < from)
-        .count();
-    i64::try_from(before).unwrap_or(i64::MAX)
 }

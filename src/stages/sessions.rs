@@ -1,322 +1,303 @@
-//! From candidate events to the rows of ODS that change.
+//! What deliveries do to one key: winners, the earliest change, and the sessions from there on.
 //!
-//! ```text
-//! candidates + ods -> delivered -> changed_events -> scope -> changed_rows
-//! ```
-//!
-//! Each step is a relation under `sql/sessions/`. What is re-read of a key begins `margin` before
-//! its earliest changed event and has no upper bound; a key without a changed event is not read.
+//! Pure and in memory: one key's events go in, each with what ODS holds of it, and come out with
+//! the session they belong to. Nothing before the earliest changed event changes; the last
+//! instant before it carries its own `session_start`, however long ago that session began. Behind
+//! the last change the first instant that comes out as ODS holds it ends the work: from there on
+//! the state is the one that ODS was computed with.
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::cmp::Ordering;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::compute::{cast, max, min};
-use arrow::datatypes::{Date32Type, Int64Type, SchemaRef, TimestampMicrosecondType};
-use datafusion::common::ScalarValue;
-use datafusion::datasource::MemTable;
-use datafusion::error::DataFusionError;
-use datafusion::functions::core::expr_fn::named_struct;
-use datafusion::logical_expr::{Expr, lit, when};
-use datafusion::prelude::{DataFrame, SessionContext, ident};
-use deltalake::DeltaTable;
+/// Where the stored columns of an event are: a batch and a row in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// Number of the batch among those at hand.
+    pub batch: usize,
+    /// Row in it.
+    pub row: usize,
+}
 
-use super::error::BuildError;
-use super::events::candidate_schema;
-use super::mapping::{CompiledBook, CompiledRules, judged_columns};
-use super::timestamps::date_in;
-use crate::engine::expressions::Expression;
-use crate::engine::functions::rule_udf;
-use crate::engine::queries::{self, Query};
-use crate::lake::TableName;
-use crate::lake::contracts;
-use crate::lake::rules::RuleBook;
+/// The session of an event, as two columns of ODS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Session {
+    /// Start of the session, microseconds since 1970; `None` outside of a session.
+    pub start_micros: Option<i64>,
+    /// Whole milliseconds since the key's previous event; `None` beyond the lookback.
+    pub time_diff_ms: Option<i64>,
+}
 
-/// What a set of deliveries does to ODS.
-#[derive(Debug, Default)]
-pub struct Changes {
-    /// Rows of ODS that are new or differ, in the columns of the table.
-    pub rows: Vec<RecordBatch>,
-    /// Number of them.
-    pub changed: i64,
+/// An event of one key.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyEvent {
+    /// When it happened, microseconds since 1970.
+    pub timestamp_micros: i64,
+    /// Its stored columns: those of the winner.
+    pub origin: Origin,
+    /// Arrival date of the winner, days since 1970.
+    pub updated_at: i32,
+    /// Event date, days since 1970.
+    pub pdate: i32,
+    /// Entry of the session rules that it falls under.
+    pub rules_entry: usize,
+    /// It may open a session.
+    pub opens: bool,
+    /// It ends its session.
+    pub closes: bool,
+    /// How far back its gap is measured, microseconds.
+    pub lookback_micros: i64,
+    /// The session that ODS holds for it; `None` for an event that ODS does not hold.
+    pub known: Option<Session>,
+    /// New, or known with a better winner.
+    pub is_changed: bool,
+    /// The session as computed.
+    pub session: Session,
+}
+
+impl KeyEvent {
+    /// Whether the row of ODS is new or differs.
+    pub fn is_rewritten(&self) -> bool {
+        self.is_changed || self.known != Some(self.session)
+    }
+}
+
+/// Times of one entry of the session rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// A longer gap is a break, microseconds.
+    pub timeout_micros: i64,
+    /// An instant later than this after the start is a break, microseconds.
+    pub max_duration_micros: Option<i64>,
+}
+
+/// An event that leaves ODS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RemovedEvent {
+    /// When it happened, microseconds since 1970.
+    pub timestamp_micros: i64,
+    /// Entry of the session rules that it fell under.
+    pub rules_entry: usize,
+}
+
+/// How delivered rows relate to events, each row under one term.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DeliveryCounts {
     /// Events that ODS did not hold.
     pub new: i64,
-    /// Delivered rows equal to the event as known, or to a better duplicate.
+    /// Rows equal in every attribute to the event as known, or to the next better duplicate.
     pub identical: i64,
-    /// Delivered rows of a known or repeated event with other attributes.
+    /// Rows of a known or repeated event with other attributes.
     pub conflicting: i64,
 }
 
-/// One computation of changed rows, over one version of ODS.
-pub struct SessionBuilder<'a> {
-    /// Where the relations are registered; of one computation alone.
-    pub context: &'a SessionContext,
-    /// The feed, for messages.
-    pub feed: &'a str,
-    /// Its rules, compiled.
-    pub book: &'a CompiledBook,
-    /// Its rules, with the dates from which they hold.
-    pub rule_book: &'a RuleBook,
+/// The stored columns of the events at hand.
+pub trait StoredColumns {
+    /// The event id of a row.
+    fn event_id(&self, origin: Origin) -> &str;
+    /// The order of two rows by their attributes, nulls last.
+    fn compare_attributes(&self, left: Origin, right: Origin) -> Ordering;
 }
 
-impl SessionBuilder<'_> {
-    /// The rows of ODS that `candidates` change. `known` holds the events known so far (see
-    /// [`SessionBuilder::judged`]); `removed` those that leave ODS and so touch their keys.
-    pub async fn changes(
-        &self,
-        known: DataFrame,
-        candidates: Vec<RecordBatch>,
-        removed: Vec<RecordBatch>,
-    ) -> Result<Changes, BuildError> {
-        if rows_of(&candidates) + rows_of(&removed) == 0 {
-            return Ok(Changes::default());
-        }
-        let schema = candidate_schema(&self.book.attributes);
-        self.register("ods", known.into_view())?;
-        self.register_rows("removed_events", &schema, vec![removed])?;
-        let mut changes = self.deliver(candidates, &schema).await?;
-        self.materialize("changed_events", queries::CHANGED_EVENTS, vec![]).await?;
-        self.deregister("delivered")?;
-        let margin = ScalarValue::Int64(Some(self.book.margin_micros()));
-        self.materialize("scope", queries::SCOPE, vec![("margin_micros", margin)]).await?;
-        if let Some(first_pdate) = self.first_pdate_of_scope().await? {
-            let clock = Instant::now();
-            let rows = queries::CHANGED_ROWS
-                .collect(self.context, vec![("first_pdate", first_pdate)])
-                .await?;
-            changes.rows = self.flatten(&rows)?;
-            changes.changed = rows_of(&changes.rows);
-            let (query, rows) = (queries::CHANGED_ROWS.name, changes.changed);
-            tracing::debug!(query, rows, seconds = clock.elapsed().as_secs_f64());
-        }
-        Ok(changes)
-    }
+/// Order within a key in ODS: (`timestamp`, `event_id`).
+fn compare_events(columns: &impl StoredColumns, left: &KeyEvent, right: &KeyEvent) -> Ordering {
+    left.timestamp_micros
+        .cmp(&right.timestamp_micros)
+        .then_with(|| columns.event_id(left.origin).cmp(columns.event_id(right.origin)))
+}
 
-    /// Compares the candidates with what ODS knows of them, and counts.
-    async fn deliver(
-        &self,
-        candidates: Vec<RecordBatch>,
-        schema: &SchemaRef,
-    ) -> Result<Changes, BuildError> {
-        let (first, last) = date_range(&candidates);
-        self.register_rows("candidates", schema, vec![candidates])?;
-        let parameters = vec![("first_pdate", first), ("last_pdate", last)];
-        self.materialize("delivered", queries::DELIVERED, parameters).await?;
-        self.deregister("candidates")?;
-        let counts = queries::DELIVERY_COUNTS.collect(self.context, vec![]).await?;
-        let count = |column: usize| {
-            let values = counts.iter().map(|batch| batch.column(column));
-            values
-                .filter_map(|values| values.as_primitive_opt::<Int64Type>())
-                .flat_map(|values| values.iter().flatten())
-                .sum()
+/// Merges `delivered` rows, in any order, into the `known` events of their key. The result is in
+/// the order (`timestamp`, `event_id`), one event each, and nothing is computed yet.
+pub fn merge_delivered(
+    columns: &impl StoredColumns,
+    known: &mut Vec<KeyEvent>,
+    delivered: &mut Vec<KeyEvent>,
+    counts: &mut DeliveryCounts,
+) -> Vec<KeyEvent> {
+    let in_order = |left: &KeyEvent, right: &KeyEvent| compare_events(columns, left, right).is_le();
+    if !known.is_sorted_by(in_order) {
+        known.sort_by(|left, right| compare_events(columns, left, right));
+    }
+    delivered.sort_by(|left, right| {
+        compare_events(columns, left, right)
+            .then_with(|| left.updated_at.cmp(&right.updated_at))
+            .then_with(|| columns.compare_attributes(left.origin, right.origin))
+    });
+    let mut merged = Vec::with_capacity(known.len() + delivered.len());
+    let mut held = known.drain(..).peekable();
+    let same = |left: &KeyEvent, right: &KeyEvent| compare_events(columns, left, right).is_eq();
+    for duplicates in delivered.chunk_by(same) {
+        let best = duplicates[0];
+        while let Some(before) = held.next_if(|event| compare_events(columns, event, &best).is_lt())
+        {
+            merged.push(before);
+        }
+        let event = held.next_if(|event| same(event, &best));
+        count(columns, duplicates, event.as_ref(), counts);
+        merged.push(winner(columns, event, best));
+    }
+    merged.extend(held);
+    delivered.clear();
+    merged
+}
+
+/// The event as ODS will hold it: the row of the earlier arrival, then of the smaller attributes.
+fn winner(columns: &impl StoredColumns, known: Option<KeyEvent>, best: KeyEvent) -> KeyEvent {
+    let Some(known) = known else {
+        return KeyEvent { is_changed: true, ..best };
+    };
+    let order = best
+        .updated_at
+        .cmp(&known.updated_at)
+        .then_with(|| columns.compare_attributes(best.origin, known.origin));
+    if order.is_lt() { KeyEvent { is_changed: true, known: known.known, ..best } } else { known }
+}
+
+fn count(
+    columns: &impl StoredColumns,
+    duplicates: &[KeyEvent],
+    known: Option<&KeyEvent>,
+    counts: &mut DeliveryCounts,
+) {
+    let equal = |left: &KeyEvent, right: &KeyEvent| {
+        columns.compare_attributes(left.origin, right.origin).is_eq()
+    };
+    for (position, row) in duplicates.iter().enumerate() {
+        let repeats = position > 0 && equal(row, &duplicates[position - 1]);
+        if position == 0 && known.is_none() {
+            counts.new += 1;
+        } else if repeats || known.is_some_and(|known| equal(row, known)) {
+            counts.identical += 1;
+        } else {
+            counts.conflicting += 1;
+        }
+    }
+}
+
+/// Computes the sessions of every entry of the rules that has a changed or removed event. All
+/// other events keep what ODS holds.
+pub fn recompute(
+    columns: &impl StoredColumns,
+    events: &mut [KeyEvent],
+    removed: &[RemovedEvent],
+    limits: &[Limits],
+) {
+    for (entry, limits) in limits.iter().enumerate() {
+        let changes = events
+            .iter()
+            .filter(|event| event.is_changed && event.rules_entry == entry)
+            .map(|event| event.timestamp_micros)
+            .chain(
+                removed
+                    .iter()
+                    .filter(|event| event.rules_entry == entry)
+                    .map(|event| event.timestamp_micros),
+            );
+        let Some((first, last)) = range(changes) else {
+            continue;
         };
-        Ok(Changes {
-            new: count(0),
-            identical: count(1),
-            conflicting: count(2),
-            ..Changes::default()
-        })
+        let of_entry: Vec<usize> =
+            (0..events.len()).filter(|at| events[*at].rules_entry == entry).collect();
+        Walk { columns, events, of_entry: &of_entry, limits: *limits }.run(first, last);
+    }
+}
+
+fn range(timestamps: impl Iterator<Item = i64>) -> Option<(i64, i64)> {
+    timestamps.fold(None, |range, timestamp| {
+        let (first, last) = range.unwrap_or((timestamp, timestamp));
+        Some((first.min(timestamp), last.max(timestamp)))
+    })
+}
+
+/// What the next instant needs to know of the one before it.
+#[derive(Debug, Clone, Copy)]
+struct Previous {
+    timestamp_micros: i64,
+    closed: bool,
+    start_micros: Option<i64>,
+}
+
+/// One pass over the events of a key under one entry of the rules, in time.
+struct Walk<'e, C> {
+    columns: &'e C,
+    events: &'e mut [KeyEvent],
+    of_entry: &'e [usize],
+    limits: Limits,
+}
+
+impl<C: StoredColumns> Walk<'_, C> {
+    fn run(&mut self, first_change: i64, last_change: i64) {
+        let mut at =
+            self.of_entry.partition_point(|at| self.events[*at].timestamp_micros < first_change);
+        let mut previous = self.before(at);
+        while at < self.of_entry.len() {
+            let timestamp = self.event(at).timestamp_micros;
+            let end = at
+                + self.of_entry[at..]
+                    .iter()
+                    .take_while(|event| self.events[**event].timestamp_micros == timestamp)
+                    .count();
+            previous = Some(self.instant(at..end, previous));
+            let as_known = (at..end).all(|at| !self.event(at).is_rewritten());
+            if as_known && timestamp > last_change {
+                return;
+            }
+            at = end;
+        }
     }
 
-    /// The first event date at which context may lie, or `None` when nothing changes.
-    async fn first_pdate_of_scope(&self) -> Result<Option<ScalarValue>, BuildError> {
-        let batches = queries::SCOPE_DATES.collect(self.context, vec![]).await?;
-        let from = batches.iter().find_map(|batch| {
-            let column = batch.column(0).as_primitive_opt::<TimestampMicrosecondType>()?;
-            (column.len() == 1 && column.is_valid(0)).then(|| column.value(0))
-        });
-        Ok(from.map(|micros| {
-            // A zone whose clocks went back across midnight repeats a date: begin a day early.
-            let date = date_in(micros, self.book.zone).map_or(i32::MIN, |date| date - 1);
-            ScalarValue::Date32(Some(date))
-        }))
+    fn event(&self, at: usize) -> &KeyEvent {
+        &self.events[self.of_entry[at]]
     }
 
-    /// The rows of an ODS table as the relations under `sql/sessions/` read them: attributes as
-    /// one struct, and each row judged by the rules of its event date.
-    pub fn judged(&self, ods: DataFrame) -> Result<DataFrame, BuildError> {
-        let named = judged_columns(&self.book.attributes, true);
-        let flag = |rule: &dyn Fn(&CompiledRules) -> &Expression| {
-            self.by_event_date(|entry| {
-                let rule = rule(&self.book.sessions[entry]).clone();
-                let inputs = named.fields().iter().map(|field| ident(field.name())).collect();
-                Ok(rule_udf(rule, &named).call(inputs))
-            })
+    /// The instant before position `at`, as ODS holds it.
+    fn before(&self, at: usize) -> Option<Previous> {
+        let last = self.event(at.checked_sub(1)?);
+        let closed = (0..at)
+            .rev()
+            .map(|at| self.event(at))
+            .take_while(|event| event.timestamp_micros == last.timestamp_micros)
+            .any(|event| event.closes);
+        let start_micros = last.known.and_then(|known| known.start_micros);
+        Some(Previous { timestamp_micros: last.timestamp_micros, closed, start_micros })
+    }
+
+    fn instant(&mut self, instant: std::ops::Range<usize>, previous: Option<Previous>) -> Previous {
+        let timestamp = self.event(instant.start).timestamp_micros;
+        let opens = instant.clone().any(|at| self.event(at).opens);
+        let closes = instant.clone().any(|at| self.event(at).closes);
+        let open = previous
+            .filter(|previous| !self.breaks(timestamp, previous))
+            .and_then(|p| p.start_micros);
+        let start_micros = open.or_else(|| opens.then_some(timestamp));
+        let first = self.first_of(instant.clone());
+        for at in instant {
+            let gap = if at == first {
+                previous.map(|previous| timestamp - previous.timestamp_micros)
+            } else {
+                Some(0)
+            };
+            let event = &mut self.events[self.of_entry[at]];
+            let seen = gap.filter(|gap| *gap <= event.lookback_micros);
+            event.session = Session { start_micros, time_diff_ms: seen.map(|gap| gap / 1000) };
+        }
+        Previous { timestamp_micros: timestamp, closed: closes, start_micros }
+    }
+
+    fn breaks(&self, timestamp: i64, previous: &Previous) -> bool {
+        previous.closed
+            || timestamp - previous.timestamp_micros > self.limits.timeout_micros
+            || previous
+                .start_micros
+                .zip(self.limits.max_duration_micros)
+                .is_some_and(|(start, longest)| timestamp - start > longest)
+    }
+
+    /// The first event of an instant: those that open come first, then the smallest event id.
+    fn first_of(&self, instant: std::ops::Range<usize>) -> usize {
+        let rank = |at: usize| {
+            let event = self.event(at);
+            (!event.opens, self.columns.event_id(event.origin))
         };
-        let mut columns: Vec<Expr> =
-            contracts::ODS_COLUMNS.iter().map(|name| ident(*name)).collect();
-        columns.push(self.attributes_struct().alias("attributes"));
-        columns.push(flag(&|rules| &rules.opens_on)?.alias("opens"));
-        columns.push(flag(&|rules| &rules.closes_on)?.alias("closes"));
-        let written = |entry: usize| &self.book.sessions[entry].written;
-        columns.push(
-            self.by_event_date(|entry| Ok(lit(i32::try_from(entry).unwrap_or(i32::MAX))))?
-                .alias("rules_entry"),
-        );
-        columns.push(
-            self.by_event_date(|entry| Ok(duration(Some(written(entry).timeout_micros))))?
-                .alias("timeout"),
-        );
-        columns.push(
-            self.by_event_date(|entry| Ok(duration(written(entry).max_duration_micros)))?
-                .alias("max_duration"),
-        );
-        columns.push(self.lookback().alias("lookback"));
-        ods.select(columns).map_err(|source| self.rows_error(source))
+        let start = instant.start;
+        instant.min_by(|left, right| rank(*left).cmp(&rank(*right))).unwrap_or(start)
     }
-
-    fn attributes_struct(&self) -> Expr {
-        if self.book.attributes.is_empty() {
-            return named_struct(vec![lit("_none"), lit(ScalarValue::Boolean(None))]);
-        }
-        let fields = &self.book.attributes;
-        named_struct(
-            fields
-                .iter()
-                .flat_map(|field| [lit(field.name().as_str()), ident(field.name())])
-                .collect(),
-        )
-    }
-
-    fn by_event_date(
-        &self,
-        value: impl Fn(usize) -> Result<Expr, BuildError>,
-    ) -> Result<Expr, BuildError> {
-        let starts = self.rule_book.sessions.iter().map(|entry| entry.from).enumerate();
-        let mut expression = value(0)?;
-        for (entry, from) in starts.skip(1) {
-            expression = since(contracts::PDATE, from, value(entry)?, expression)
-                .map_err(|source| self.rows_error(source))?;
-        }
-        Ok(expression)
-    }
-
-    fn lookback(&self) -> Expr {
-        let value = |entry: usize| duration(Some(self.book.mappings[entry].lookback_micros));
-        let starts = self.rule_book.mappings.iter().map(|entry| entry.from).enumerate();
-        starts.skip(1).fold(value(0), |earlier, (entry, from)| {
-            since(contracts::UPDATED_AT, from, value(entry), earlier.clone()).unwrap_or(earlier)
-        })
-    }
-
-    /// The `attributes` struct back as columns, in the types of the table.
-    fn flatten(&self, batches: &[RecordBatch]) -> Result<Vec<RecordBatch>, BuildError> {
-        let schema = contracts::ods(&self.book.attributes);
-        let flat = batches.iter().filter(|batch| batch.num_rows() > 0).map(|batch| {
-            let columns = schema.fields().iter().map(|field| {
-                let column = column_or_attribute(batch, field.name())?;
-                Ok(if column.data_type() == field.data_type() {
-                    column
-                } else {
-                    cast(&column, field.data_type())?
-                })
-            });
-            let columns = columns.collect::<Result<Vec<ArrayRef>, DataFusionError>>()?;
-            Ok(RecordBatch::try_new(Arc::clone(&schema), columns)?)
-        });
-        flat.collect::<Result<_, _>>().map_err(|source| self.rows_error(source))
-    }
-
-    async fn materialize(
-        &self,
-        name: &str,
-        query: Query,
-        parameters: Vec<(&str, ScalarValue)>,
-    ) -> Result<(), BuildError> {
-        let clock = Instant::now();
-        let frame = query.plan(self.context, parameters).await?;
-        let schema: SchemaRef = Arc::clone(frame.schema().inner());
-        let partitions = frame
-            .collect_partitioned()
-            .await
-            .map_err(crate::engine::EngineError::query(query.name))?;
-        let rows: i64 = partitions.iter().map(|batches| rows_of(batches)).sum();
-        tracing::debug!(query = query.name, rows, seconds = clock.elapsed().as_secs_f64());
-        self.register_rows(name, &schema, partitions)
-    }
-
-    fn register_rows(
-        &self,
-        name: &str,
-        schema: &SchemaRef,
-        partitions: Vec<Vec<RecordBatch>>,
-    ) -> Result<(), BuildError> {
-        let table = MemTable::try_new(Arc::clone(schema), partitions)
-            .map_err(|source| self.rows_error(source))?;
-        self.register(name, Arc::new(table))
-    }
-
-    fn register(
-        &self,
-        name: &str,
-        table: Arc<dyn datafusion::catalog::TableProvider>,
-    ) -> Result<(), BuildError> {
-        self.context.register_table(name, table).map_err(|source| self.rows_error(source))?;
-        Ok(())
-    }
-
-    fn deregister(&self, name: &str) -> Result<(), BuildError> {
-        self.context.deregister_table(name).map_err(|source| self.rows_error(source))?;
-        Ok(())
-    }
-
-    fn rows_error(&self, source: DataFusionError) -> BuildError {
-        BuildError::Rows { table: TableName::Ods(self.feed.to_owned()), source: Box::new(source) }
-    }
-}
-
-/// `value` where `column` is not before `from`, else `earlier`.
-fn since(
-    column: &str,
-    from: Option<chrono::NaiveDate>,
-    value: Expr,
-    earlier: Expr,
-) -> Result<Expr, DataFusionError> {
-    let from = lit(ScalarValue::Date32(from.map(Date32Type::from_naive_date)));
-    when(ident(column).gt_eq(from), value).otherwise(earlier)
-}
-
-fn duration(micros: Option<i64>) -> Expr {
-    lit(ScalarValue::DurationMicrosecond(micros))
-}
-
-fn column_or_attribute(batch: &RecordBatch, name: &str) -> Result<ArrayRef, DataFusionError> {
-    if let Some(column) = batch.column_by_name(name) {
-        return Ok(Arc::clone(column));
-    }
-    let attributes = batch.column_by_name("attributes").and_then(|column| column.as_struct_opt());
-    attributes
-        .and_then(|attributes| attributes.column_by_name(name))
-        .map(Arc::clone)
-        .ok_or_else(|| DataFusionError::Internal(format!("the column {name} is missing")))
-}
-
-fn date_range(candidates: &[RecordBatch]) -> (ScalarValue, ScalarValue) {
-    let mut range: Option<(i32, i32)> = None;
-    for batch in candidates {
-        let dates = batch.column_by_name("pdate").and_then(|c| c.as_primitive_opt::<Date32Type>());
-        if let Some((low, high)) = dates.and_then(|dates| min(dates).zip(max(dates))) {
-            range = Some(range.map_or((low, high), |(l, h)| (l.min(low), h.max(high))));
-        }
-    }
-    let (first, last) = range.unzip();
-    (ScalarValue::Date32(first), ScalarValue::Date32(last))
-}
-
-/// Rows of several batches.
-pub(crate) fn rows_of(batches: &[RecordBatch]) -> i64 {
-    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
-    i64::try_from(rows).unwrap_or(i64::MAX)
-}
-
-/// A plain scan of the loaded version of a table.
-pub(crate) async fn scan(
-    context: &SessionContext,
-    name: &TableName,
-    table: &DeltaTable,
-) -> Result<DataFrame, BuildError> {
-    let rows = |source| BuildError::Rows { table: name.clone(), source: Box::new(source) };
-    let provider = table.table_provider().with_session(Arc::new(context.state())).await;
-    context.read_table(provider.map_err(rows)?).map_err(rows)
 }

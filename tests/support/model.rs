@@ -208,7 +208,7 @@ impl Recorded {
         expected_ods(&counted, &limits)
     }
 
-    fn read(&self, row: &Row, offset: i64) -> Delivered {
+    pub fn read(&self, row: &Row, offset: i64) -> Delivered {
         let mapping = self.mapping(row.arrival);
         let event = if mapping.z_becomes_c && row.kind == Some("z") { "c" } else { row.event };
         let pdate = pdate(row, offset);

@@ -8,11 +8,12 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Date32Type, Int64Type, TimestampMicrosecondType};
 use chrono::{Days, NaiveDate};
 use datafusion::prelude::{SessionConfig, SessionContext};
+use deltalake::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use sessionlake::config::{self, Config, LoadOptions};
 use sessionlake::error::JobError;
 use sessionlake::job::{Dates, Job, Progress};
 use sessionlake::lake::ids::LatePolicy;
-use sessionlake::lake::{Lake, TableName};
+use sessionlake::lake::{Lake, TableName, contracts};
 use sessionlake::record::{RunLog, StageRecord};
 use sessionlake::reference::Expected;
 use sessionlake::stages::build::Rebuild;
@@ -123,6 +124,50 @@ impl Workspace {
             batches.iter().flat_map(|batch| ods_rows(batch, attributes)).collect();
         rows.sort();
         rows
+    }
+
+    /// Paths of the live files of `ods/events`, from the root of the table.
+    pub fn ods_files(&self) -> Vec<String> {
+        let lake = Lake::open(&self.config().lake.url).unwrap();
+        let name = TableName::Ods("events".to_owned());
+        self.runtime.block_on(async {
+            let table = lake.load(&name).await.unwrap().unwrap();
+            let files = table.snapshot().unwrap().log_data();
+            files.iter().map(|file| file.path().into_owned()).collect()
+        })
+    }
+
+    /// Every data file of ODS says that it is sorted by key, and is.
+    pub fn assert_sorted(&self) {
+        for path in self.ods_files() {
+            let file = fs::File::open(self.path("lake/ods/events").join(&path)).unwrap();
+            let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+            for group in reader.metadata().row_groups() {
+                let key = group.sorting_columns().unwrap_or_else(|| panic!("{path} has no order"));
+                let names = key.iter().map(|column| {
+                    group.column(usize::try_from(column.column_idx).unwrap()).column_path().string()
+                });
+                assert_eq!(names.collect::<Vec<_>>(), contracts::SORT_KEY, "{path}");
+            }
+            let mut previous = None;
+            for batch in reader.build().unwrap() {
+                let batch = batch.unwrap();
+                let [users, products, events] =
+                    ["user_id", "product_code", "event_id"].map(|name| texts(&batch, name));
+                let timestamps = batch.column_by_name("timestamp").unwrap();
+                let timestamps = timestamps.as_primitive::<TimestampMicrosecondType>();
+                for row in 0..batch.num_rows() {
+                    let key = (
+                        users[row].clone(),
+                        products[row].clone(),
+                        timestamps.value(row),
+                        events[row].clone(),
+                    );
+                    assert!(previous.as_ref() < Some(&key), "{path} is not sorted at {key:?}");
+                    previous = Some(key);
+                }
+            }
+        }
     }
 
     /// Quarantined rows as (arrival day, reason), sorted.
