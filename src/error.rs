@@ -52,7 +52,7 @@ pub enum JobError {
     ForceWithoutDate,
     /// A file was expected.
     #[error(
-        "feed {feed}: no file for {dates} at {path}; has the batch arrived? \
+        "feed {feed}: no file for {dates} at {path}; is the path right, has the batch arrived? \
          (on_missing = \"ok\" accepts a date without a file)"
     )]
     NoFile {

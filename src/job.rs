@@ -77,7 +77,7 @@ impl<'a> Job<'a> {
         dates: Dates,
         change: RuleChange,
     ) -> Result<(), JobError> {
-        let mut files = files_of_dates(feed, dates)?;
+        let mut files = self.files(feed, dates).await?;
         let todo = self.dates_to_run(feed, dates, &files).await?;
         self.settle_rules(feed, todo.iter().next().copied(), change).await?;
         self.progress.feed(&feed.name, todo.len() as u64);
@@ -99,7 +99,7 @@ impl<'a> Job<'a> {
         late: LatePolicy,
     ) -> Result<(), JobError> {
         self.settle_rules(feed, None, RuleChange::Refuse).await?;
-        let files = files_of_dates(feed, dates)?;
+        let files = self.files(feed, dates).await?;
         let todo = match dates {
             Dates::CatchUp => self.unseen(feed, &files, late).await?,
             _ => files.keys().copied().collect(),
@@ -275,6 +275,36 @@ impl<'a> Job<'a> {
         self.record(&stage, as_of, "retention", &timer, result)
     }
 
+    /// The files of the dates asked for. None at all is an error, unless the feed says otherwise,
+    /// or a catch-up finds that earlier files were taken in: then the path was right once.
+    async fn files(
+        &self,
+        feed: &FeedConfig,
+        dates: Dates,
+    ) -> Result<BTreeMap<NaiveDate, Vec<SourceFile>>, JobError> {
+        let (files, asked) = match dates {
+            Dates::One(date) => {
+                let files = sources::files_of(&feed.path, date)?;
+                let of_date = (!files.is_empty()).then_some((date, files));
+                (of_date.into_iter().collect(), date.to_string())
+            }
+            Dates::Range(from, to) => {
+                let mut files = sources::all_files(&feed.path)?;
+                files.retain(|date, _| (from..=to).contains(date));
+                (files, format!("{from} to {to}"))
+            }
+            Dates::CatchUp => (sources::all_files(&feed.path)?, "any date".to_owned()),
+        };
+        if !files.is_empty() || feed.on_missing == OnMissing::Ok {
+            return Ok(files);
+        }
+        if dates == Dates::CatchUp && ingest::has_deliveries(&self.stage(feed)).await? {
+            return Ok(files);
+        }
+        let (feed, path) = (feed.name.clone(), feed.path.clone());
+        Err(JobError::NoFile { feed, dates: asked, path })
+    }
+
     async fn dates_to_run(
         &self,
         feed: &FeedConfig,
@@ -369,35 +399,6 @@ impl Timer {
     fn start() -> Self {
         Self { started: clock::now(), clock: Instant::now() }
     }
-}
-
-/// The files of the dates asked for; a single date without a file is an error, unless the feed
-/// says otherwise.
-fn files_of_dates(
-    feed: &FeedConfig,
-    dates: Dates,
-) -> Result<BTreeMap<NaiveDate, Vec<SourceFile>>, JobError> {
-    let files = match dates {
-        Dates::One(date) => {
-            let files = sources::files_of(&feed.path, date)?;
-            if files.is_empty() { BTreeMap::new() } else { BTreeMap::from([(date, files)]) }
-        }
-        Dates::Range(from, to) => {
-            let mut files = sources::all_files(&feed.path)?;
-            files.retain(|date, _| (from..=to).contains(date));
-            files
-        }
-        Dates::CatchUp => return Ok(sources::all_files(&feed.path)?),
-    };
-    if files.is_empty() && feed.on_missing == OnMissing::Fail {
-        let dates = match dates {
-            Dates::One(date) => date.to_string(),
-            Dates::Range(from, to) => format!("{from} to {to}"),
-            Dates::CatchUp => "any date".to_owned(),
-        };
-        return Err(JobError::NoFile { feed: feed.name.clone(), dates, path: feed.path.clone() });
-    }
-    Ok(files)
 }
 
 /// Hash of what decides a feed's result: mapping, rules, window, columns and format.

@@ -61,9 +61,11 @@ macro_rules! cases {
 cases! {
     a_duplicate_of_an_earlier_arrival_wins_when_it_comes_later,
     a_gap_of_exactly_the_timeout_is_no_break,
+    a_late_event_falls_days_behind_the_start_of_its_session,
     a_late_event_fills_an_empty_session,
     a_late_event_joins_two_sessions,
     a_late_event_moves_an_opening,
+    a_long_session_read_again_in_its_middle_ends_where_it_must,
     a_redelivered_late_row_changes_nothing,
     a_session_goes_on_across_midnight,
     a_session_longer_than_the_window_keeps_its_start,

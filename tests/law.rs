@@ -20,191 +20,18 @@ use sessionlake::stages::build::Rebuild;
 use sessionlake::stages::error::BuildError;
 use sessionlake::stages::rules::RuleChange;
 
-use crate::support::model::{
-    Action, Closes, Configuration, Mapping, Recorded, Row, Rules, batch, pdate,
-};
+use crate::support::model::{Configuration, Recorded, Row, batch};
 use crate::support::workspace::{Workspace, date};
-use crate::support::{DAY, HOUR, MINUTE, SECOND};
+
+mod history;
+
+use history::{Change, History, history};
 
 /// 2026-01-10, around which all histories happen.
 const FIRST_DAY: i32 = 20_463;
 const KEYS: usize = 52;
-
-/// An event of one key and how often it is delivered.
-#[derive(Debug, Clone)]
-struct Event {
-    gap: i64,
-    event: &'static str,
-    deliveries: Vec<Delivery>,
-}
-
-#[derive(Debug, Clone)]
-struct Delivery {
-    /// Days from event date to arrival date.
-    delay: i32,
-    file: u8,
-    kind: Option<&'static str>,
-    note: Option<&'static str>,
-}
-
-/// How the rules change in the middle of a history.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Change {
-    Never,
-    Accept,
-    Reprocess { days_from_first: i32 },
-}
-
-#[derive(Debug, Clone)]
-struct History {
-    configuration: Configuration,
-    next: Configuration,
-    change: Change,
-    /// For each key: where its events begin, and the events.
-    keys: Vec<(i64, Vec<Event>)>,
-    /// Order, cut and repetition of the deliveries follow from it.
-    order_seed: u64,
-}
-
-fn rules() -> impl Strategy<Value = Rules> {
-    let action = prop_oneof![Just(Action::ByEvent), Just(Action::ByAttribute)];
-    let closes = prop_oneof![Just(Closes::Never), Just(Closes::ByEvent), Just(Closes::ByAttribute)];
-    let max = prop_oneof![Just(None), Just(Some(12)), Just(Some(45))];
-    (action, any::<bool>(), closes, prop_oneof![Just(5), Just(7)], max).prop_map(
-        |(action, any_event_opens, closes, timeout_minutes, max_duration_minutes)| Rules {
-            action,
-            any_event_opens,
-            closes,
-            timeout_minutes,
-            max_duration_minutes,
-        },
-    )
-}
-
-fn mapping() -> impl Strategy<Value = Mapping> {
-    (any::<bool>(), 3..=5i32, 1..=2i64).prop_map(
-        |(z_becomes_c, update_depth_days, lookback_days)| Mapping {
-            z_becomes_c,
-            update_depth_days,
-            lookback_days,
-        },
-    )
-}
-
-/// Gaps at which the rules turn, for timeouts of 5 and 7 minutes and lookbacks of 1 and 2 days.
-fn gap() -> impl Strategy<Value = i64> {
-    prop_oneof![
-        3 => Just(0),
-        1 => Just(1),
-        4 => 1..4 * MINUTE,
-        2 => Just(5 * MINUTE),
-        2 => Just(5 * MINUTE + 1),
-        1 => Just(7 * MINUTE),
-        1 => Just(7 * MINUTE + 1),
-        1 => Just(12 * MINUTE),
-        2 => 5 * MINUTE..3 * HOUR,
-        1 => Just(DAY),
-        1 => Just(DAY + 1),
-        1 => 20 * HOUR..50 * HOUR,
-    ]
-}
-
-fn delivery() -> impl Strategy<Value = Delivery> {
-    let delay = prop_oneof![
-        6 => 0..=1i32,
-        3 => prop_oneof![Just(3), Just(5)],
-        1 => Just(-1),
-        1 => Just(-2),
-        1 => Just(6),
-    ];
-    let kind = prop_oneof![
-        3 => Just(None),
-        2 => Just(Some("bg")),
-        2 => Just(Some("z")),
-        1 => Just(Some("end")),
-    ];
-    let note = prop_oneof![Just(None), Just(Some("n1")), Just(Some("n2"))];
-    (delay, 0..2u8, kind, note).prop_map(|(delay, file, kind, note)| Delivery {
-        delay,
-        file,
-        kind,
-        note,
-    })
-}
-
-fn event() -> impl Strategy<Value = Event> {
-    let name = prop_oneof![Just("a"), Just("b"), Just("c"), Just("c"), Just("x")];
-    (gap(), name, prop::collection::vec(delivery(), 1..3))
-        .prop_map(|(gap, event, deliveries)| Event { gap, event, deliveries })
-}
-
-/// Sessions begin at any time, and often just before midnight.
-fn start() -> impl Strategy<Value = i64> {
-    let day = (0..2i64).prop_map(|day| (i64::from(FIRST_DAY) + day) * DAY);
-    let time = prop_oneof![0..DAY, (DAY - 10 * MINUTE)..DAY, Just(DAY - 5 * MINUTE), Just(0)];
-    (day, time).prop_map(|(day, time)| day + time / SECOND * SECOND)
-}
-
-fn history(changes: bool) -> impl Strategy<Value = History> {
-    let change = if changes {
-        prop_oneof![
-            Just(Change::Accept),
-            (-1..6i32).prop_map(|days_from_first| Change::Reprocess { days_from_first }),
-        ]
-        .boxed()
-    } else {
-        Just(Change::Never).boxed()
-    };
-    let configuration = (rules(), mapping(), any::<bool>(), any::<bool>(), any::<bool>());
-    let keys =
-        prop::collection::vec((start(), prop::collection::vec(event(), 1..7)), KEYS..KEYS + 8);
-    (configuration, rules(), mapping(), any::<bool>(), change, keys, any::<u64>()).prop_map(
-        |(
-            (rules, mapping, kolkata, jsonl, keeps_raw),
-            new_rules,
-            new_mapping,
-            remap,
-            change,
-            keys,
-            order_seed,
-        )| {
-            let raw_days = if keeps_raw { 14 } else { 2 };
-            let configuration = Configuration { rules, mapping, raw_days, kolkata, jsonl };
-            let mapping = if remap { new_mapping } else { mapping };
-            let next = Configuration { rules: new_rules, mapping, ..configuration };
-            History { configuration, next, change, keys, order_seed }
-        },
-    )
-}
-
-impl History {
-    /// Every delivered row with the file that brings it.
-    fn rows(&self) -> Vec<(u8, Row)> {
-        let offset = self.configuration.offset();
-        let mut rows = Vec::new();
-        for (key, (start, events)) in self.keys.iter().enumerate() {
-            let mut now = *start - offset;
-            for event in events {
-                now += event.gap;
-                for delivery in &event.deliveries {
-                    let mut row = Row {
-                        // A few users share a product, a few products share a user.
-                        user: format!("u#{}", key / 2),
-                        product: format!("p{}", key % 2),
-                        event: event.event,
-                        timestamp_micros: now,
-                        kind: delivery.kind,
-                        note: delivery.note,
-                        arrival: 0,
-                    };
-                    row.arrival = pdate(&row, offset) + delivery.delay;
-                    rows.push((delivery.file, row));
-                }
-            }
-        }
-        rows
-    }
-}
+/// Longer than any calendar: retention removes nothing.
+const RAW_DAYS: u32 = 40;
 
 /// A history while it happens.
 struct Happening<'h> {
@@ -373,7 +200,7 @@ impl Happening<'_> {
         self.workspace.configure(&next.toml());
         match self.workspace.reprocess(date(from)) {
             Err(JobError::Reprocess { source: BuildError::NotCovered { .. }, .. }) => {
-                prop_assert!(next.raw_days < 14, "nothing was removed");
+                prop_assert!(next.raw_days < RAW_DAYS, "nothing was removed");
                 self.workspace.configure(&self.configuration.toml());
             }
             result => {
@@ -408,7 +235,7 @@ impl Happening<'_> {
     /// Quarantine holds what does not count. (Where retention removed a date, a later file of
     /// that date brings back its own rows alone.)
     fn check_quarantine(&self) -> Result<(), TestCaseError> {
-        if self.configuration.raw_days < 14 {
+        if self.configuration.raw_days < RAW_DAYS {
             return Ok(());
         }
         let offset = self.configuration.offset();

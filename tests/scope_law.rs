@@ -15,7 +15,10 @@ use sessionlake::stages::sessions::{
     DeliveryCounts, KeyEvent, Limits, Origin, Session, StoredColumns, merge_delivered, recompute,
 };
 
-use crate::support::model::{Action, Closes, Configuration, Mapping, Recorded, Row, Rules, pdate};
+use crate::support::model::{
+    Action, Closes, Configuration, LONG_GAPS, LONG_MAX_DURATIONS_MINUTES, LONG_TIMEOUT_MINUTES,
+    Mapping, Recorded, Row, Rules, pdate,
+};
 use crate::support::{DAY, HOUR, MINUTE};
 
 const FIRST_DAY: i32 = 20_463;
@@ -24,22 +27,31 @@ const KEYS: usize = 500;
 fn random_configuration(rng: &mut ChaCha8Rng) -> Configuration {
     let closes = [Closes::Never, Closes::ByEvent, Closes::ByAttribute];
     let actions = [Action::ByEvent, Action::ByAttribute];
+    let (timeout_minutes, max_durations) = if rng.random_bool(0.5) {
+        (5, &[None, None, Some(12), Some(45)])
+    } else {
+        (LONG_TIMEOUT_MINUTES, &LONG_MAX_DURATIONS_MINUTES)
+    };
     Configuration {
         rules: Rules {
             action: *actions.choose(rng).unwrap(),
             any_event_opens: rng.random_bool(0.3),
             closes: *closes.choose(rng).unwrap(),
-            timeout_minutes: 5,
-            max_duration_minutes: *[None, Some(12), Some(45)].choose(rng).unwrap(),
+            timeout_minutes,
+            max_duration_minutes: *max_durations.choose(rng).unwrap(),
         },
-        mapping: Mapping { z_becomes_c: false, update_depth_days: 5, lookback_days: 1 },
+        mapping: Mapping {
+            z_becomes_c: false,
+            update_depth_days: 5,
+            lookback_days: *[1, 1, 2].choose(rng).unwrap(),
+        },
         raw_days: 14,
         kolkata: false,
         jsonl: false,
     }
 }
 
-fn random_gap(rng: &mut ChaCha8Rng) -> i64 {
+fn short_gap(rng: &mut ChaCha8Rng) -> i64 {
     match rng.random_range(0..12) {
         0..=2 => 0,
         3 => 1,
@@ -52,13 +64,24 @@ fn random_gap(rng: &mut ChaCha8Rng) -> i64 {
     }
 }
 
+/// How long the gaps of a key are, and how many events it has.
+fn random_gaps(rng: &mut ChaCha8Rng) -> Vec<i64> {
+    let events = rng.random_range(1..9);
+    match rng.random_range(0..6) {
+        0..=2 => (0..events).map(|_| short_gap(rng)).collect(),
+        3 | 4 => (0..events).map(|_| *LONG_GAPS.choose(rng).unwrap()).collect(),
+        // Sessions that may last longer than the window of six dates.
+        _ => (0..events + 6).map(|_| *LONG_GAPS.choose(rng).unwrap()).collect(),
+    }
+}
+
 /// One key's deliveries, each at most five days after its event date.
 fn random_key(key: usize, rng: &mut ChaCha8Rng) -> Vec<Row> {
     let mut rows = Vec::new();
     let midnight = i64::from(FIRST_DAY) * DAY;
     let mut now = midnight + *[0, DAY - 5 * MINUTE, 7 * HOUR].choose(rng).unwrap();
-    for _ in 0..rng.random_range(1..9) {
-        now += random_gap(rng);
+    for gap in random_gaps(rng) {
+        now += gap;
         let event = *["a", "b", "c", "c", "x"].choose(rng).unwrap();
         for _ in 0..*[1, 1, 1, 2, 3].choose(rng).unwrap() {
             let mut row = Row {

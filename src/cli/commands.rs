@@ -21,6 +21,7 @@ use crate::record::RunLog;
 use crate::stages::build::Rebuild;
 use crate::stages::mapping::CompiledBook;
 use crate::stages::rules::RuleChange;
+use crate::telemetry::LogFormat;
 
 /// How a command came to its end, short of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,7 +118,7 @@ async fn on_feeds(global: &Global, feeds: &FeedArgs, action: Action) -> Result<E
     bar.finish();
     let recorded = log.write(job.lake()).await;
     output::run(global.output, &log)?;
-    report_later_errors(&errors);
+    report_later_errors(global.log_format, &errors);
     match errors.into_iter().next() {
         Some(error) => Err(error),
         None => recorded.map(|()| ended).map_err(JobError::Record),
@@ -125,9 +126,9 @@ async fn on_feeds(global: &Global, feeds: &FeedArgs, action: Action) -> Result<E
 }
 
 /// The first error is printed by the caller.
-fn report_later_errors(errors: &[JobError]) {
+fn report_later_errors(format: LogFormat, errors: &[JobError]) {
     for error in errors.iter().skip(1) {
-        output::error(&format!("error: {}", crate::job::error_chain(error)));
+        output::error(format, error);
     }
 }
 

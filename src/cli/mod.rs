@@ -11,7 +11,6 @@ use clap::Parser as _;
 use clap::error::ErrorKind;
 
 use crate::error::JobError;
-use crate::job::error_chain;
 use crate::telemetry;
 use args::Arguments;
 pub use commands::Ended;
@@ -27,12 +26,13 @@ pub fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
     };
+    let log_format = arguments.global.log_format;
     match run(arguments) {
         Ok(Ended::Done) => ExitCode::SUCCESS,
         Ok(Ended::Interrupted) => ExitCode::from(INTERRUPTED),
         Ok(Ended::Terminated) => ExitCode::from(TERMINATED),
         Err(error) => {
-            output::error(&format!("error: {}", error_chain(&error)));
+            output::error(log_format, &error);
             error.exit_code()
         }
     }

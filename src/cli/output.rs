@@ -4,19 +4,35 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use bytesize::ByteSize;
+use chrono::SecondsFormat;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 use serde_json::{Value, json};
 
 use super::args::OutputFormat;
+use crate::clock;
 use crate::config::Config;
 use crate::error::JobError;
 use crate::generate::GenerateSummary;
+use crate::job::error_chain;
 use crate::record::{Outcome, RunLog, StageRecord};
 use crate::stages::retention::RetentionPlan;
+use crate::telemetry::LogFormat;
 
-/// Prints to standard error.
-pub(super) fn error(text: &str) {
+/// Prints an error with its causes to standard error, in the form of the log lines but whatever
+/// their filter: a collector that reads JSON finds why the command failed among them.
+pub(super) fn error(format: LogFormat, error: &JobError) {
+    let chain = error_chain(error);
+    let text = match format {
+        LogFormat::Text => format!("error: {chain}"),
+        LogFormat::Json => json!({
+            "timestamp": clock::now().to_rfc3339_opts(SecondsFormat::Micros, true),
+            "level": "ERROR",
+            "fields": { "message": chain, "stage": error.stage() },
+            "target": "sessionlake",
+        })
+        .to_string(),
+    };
     // Nobody is left to tell when standard error is closed.
     let _ = writeln!(io::stderr(), "{text}");
 }

@@ -148,11 +148,7 @@ pub async fn unseen(
     dates: &BTreeMap<NaiveDate, Vec<SourceFile>>,
     late: LatePolicy,
 ) -> Result<BTreeSet<NaiveDate>, LakeError> {
-    let name = TableName::Raw(stage.feed.name.clone());
-    let known = match stage.lake.load(&name).await? {
-        Some(table) => Ids::read(&name, &table).await?,
-        None => Ids::default(),
-    };
+    let known = known_ids(stage).await?;
     let is_seen = |date: NaiveDate, file: &SourceFile| {
         marks_known(late).iter().any(|mark| {
             known.contains(&ids::seen(&stage.feed.name, date, &file.name, &file.stat(), *mark))
@@ -163,6 +159,19 @@ pub async fn unseen(
         .filter(|(date, files)| files.iter().any(|file| !is_seen(**date, file)))
         .map(|(date, _)| *date)
         .collect())
+}
+
+/// Whether any file of the feed was ever taken in.
+pub async fn has_deliveries(stage: &StageContext<'_>) -> Result<bool, LakeError> {
+    Ok(!known_ids(stage).await?.delivery_dates(&stage.feed.name).is_empty())
+}
+
+async fn known_ids(stage: &StageContext<'_>) -> Result<Ids, LakeError> {
+    let name = TableName::Raw(stage.feed.name.clone());
+    match stage.lake.load(&name).await? {
+        Some(table) => Ids::read(&name, &table).await,
+        None => Ok(Ids::default()),
+    }
 }
 
 /// One commit of new files.

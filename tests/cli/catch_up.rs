@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::time::{Duration, SystemTime};
 
+use predicates::prelude::*;
 use predicates::str::contains;
 
 use super::{BUILT, CONFIGURATION, SHORT, batch, workspace};
@@ -91,8 +92,35 @@ fn a_date_that_was_only_ingested_is_built() {
 }
 
 #[test]
-fn a_catch_up_without_any_file_has_nothing_to_do() {
-    let workspace = Workspace::new();
+fn a_catch_up_over_a_path_that_never_matched_a_file_fails_and_names_it() {
+    let workspace = workspace();
+    workspace.configure(&CONFIGURATION.replace("batches/", "batchs/"));
+    for command in ["run", "ingest"] {
+        workspace
+            .exec(command)
+            .code(1)
+            .stdout(contains("nothing to do").not())
+            .stderr(contains("any date").and(contains("batchs/{arrival_date}.csv")));
+    }
     workspace.configure(CONFIGURATION);
+    workspace.exec("run").code(0);
+    assert_eq!(workspace.ods_lines(&SHORT), BUILT);
+}
+
+#[test]
+fn a_catch_up_without_any_file_has_nothing_to_do_where_that_is_ok() {
+    let workspace = Workspace::new();
+    let ok = CONFIGURATION.replace("[feed.event]", "on_missing = \"ok\"\n[feed.event]");
+    workspace.configure(&ok);
     workspace.exec("run").code(0).stdout(contains("nothing to do"));
+}
+
+#[test]
+fn a_catch_up_has_nothing_to_do_when_the_files_taken_in_were_moved_away() {
+    let workspace = workspace();
+    workspace.exec("run").code(0);
+    std::fs::remove_dir_all(workspace.path("batches")).unwrap();
+    for command in ["run", "ingest"] {
+        workspace.exec(command).code(0).stdout(contains("nothing to do"));
+    }
 }

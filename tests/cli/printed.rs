@@ -4,7 +4,7 @@ use predicates::str::is_empty;
 use serde_json::Value;
 use sessionlake::lake::TableName;
 
-use super::{batch, empty_workspace, workspace};
+use super::{CONFIGURATION, batch, empty_workspace, workspace};
 use crate::support::program::{stderr_of, stdout_of};
 use crate::support::workspace::Workspace;
 
@@ -30,6 +30,16 @@ fn count(stage: &Value, key: &str) -> i64 {
 
 fn quarantined(stage: &Value) -> i64 {
     stage["quarantined"].as_object().unwrap().values().map(|rows| rows.as_i64().unwrap()).sum()
+}
+
+/// JSON logs, each line on its own.
+fn log_lines(stderr: &str) -> Vec<Value> {
+    let parsed = |line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+    stderr.lines().map(parsed).collect()
+}
+
+fn last_log_line(stderr: &str) -> Value {
+    log_lines(stderr).pop().unwrap()
 }
 
 #[test]
@@ -125,13 +135,43 @@ fn logs_go_to_standard_error_and_never_to_standard_output() {
 fn json_logs_are_one_object_a_line() {
     let run = workspace().exec("run -v --log-format json").code(0);
     let stderr = stderr_of(&run);
-    let stages: Vec<Value> = stderr
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
-        .filter(|event: &Value| event["fields"]["stage"] == "build")
+    let stages: Vec<Value> = log_lines(&stderr)
+        .into_iter()
+        .filter(|event| event["fields"]["stage"] == "build")
         .collect();
     assert_eq!(stages.len(), 2, "{stderr}");
     assert!(stages.iter().all(|event| event["level"] == "INFO" && event["timestamp"].is_string()));
+}
+
+#[test]
+fn the_error_is_a_line_of_json_logs_too() {
+    let workspace = workspace();
+    workspace.write_batch("2026-01-07.csv", "nothing,of,the,kind\n1,2,3,4\n");
+    // Whatever the filter of the logs, the error is told.
+    for filter in ["", "off"] {
+        let failed = workspace.exec_with("run --log-format json", &[("RUST_LOG", filter)]).code(1);
+        let error = last_log_line(&stderr_of(&failed));
+        assert_eq!(error["level"], "ERROR");
+        assert_eq!(error["fields"]["stage"], "ingest");
+        let message = error["fields"]["message"].as_str().unwrap();
+        assert!(message.contains("2026-01-07.csv") && message.contains("because"), "{message}");
+        assert!(error["timestamp"].as_str().unwrap().ends_with('Z'), "{error}");
+        assert!(error["target"].is_string(), "{error}");
+    }
+}
+
+#[test]
+fn the_errors_of_all_feeds_and_of_the_start_are_json_too() {
+    let workspace = workspace();
+    let absent = CONFIGURATION.replace("\"user_id\"", "\"absent\"");
+    let feeds = ["one", "two"].map(|name| absent.replace("\"events\"", &format!("\"{name}\"")));
+    workspace.configure(&feeds.concat());
+    let stderr = stderr_of(&workspace.exec("run --log-format json").code(1));
+    let errors = log_lines(&stderr);
+    assert_eq!(errors.iter().filter(|error| error["level"] == "ERROR").count(), 2, "{stderr}");
+    let failed = workspace.exec("run --log-format json --config none.toml").code(2);
+    let error = last_log_line(&stderr_of(&failed));
+    assert!(error["fields"]["message"].as_str().unwrap().contains("none.toml"), "{error}");
 }
 
 #[test]

@@ -4,6 +4,27 @@ use sessionlake::reference::{Delivered, Expected, Limits, expected_ods};
 
 use super::{DAY, HOUR, MINUTE};
 
+/// A timeout under which a session outlasts all that is read again of its key, minutes.
+pub const LONG_TIMEOUT_MINUTES: i64 = 20 * 60;
+/// Maximal durations for [`LONG_TIMEOUT_MINUTES`], minutes.
+pub const LONG_MAX_DURATIONS_MINUTES: [Option<i64>; 4] = [None, None, Some(30 * 60), Some(45 * 60)];
+/// Gaps at which rules of these times turn, as often as they are to come: up to the timeout and a
+/// microsecond beyond it; sums of them reach both durations and a microsecond beyond.
+pub const LONG_GAPS: [i64; 12] = [
+    0,
+    1,
+    5 * HOUR,
+    10 * HOUR,
+    10 * HOUR,
+    13 * HOUR,
+    13 * HOUR,
+    13 * HOUR,
+    20 * HOUR,
+    20 * HOUR,
+    20 * HOUR,
+    20 * HOUR + 1,
+];
+
 /// Which events are the user's own doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
