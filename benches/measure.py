@@ -1,0 +1,70 @@
+"""One process, measured from its start to its exit.
+
+Peak memory is the kernel's `ru_maxrss`. A child starts with the high-water mark of the process
+that spawned it, so this process imports nothing large: whatever needs duckdb, deltalake or polars
+runs as a child.
+"""
+
+import os
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+# `ru_maxrss` counts KiB on Linux.
+MAXRSS_UNIT_BYTES = 1024
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one process took. Bytes are those of its read and write calls, whether the page cache
+    served them or the disk; pages read through a memory map are not among them."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_memory_bytes: int
+    read_bytes: int
+    written_bytes: int
+    stdout: str
+
+
+class ProcessFailed(Exception):
+    """A measured process ended with another exit code than 0."""
+
+    def __init__(self, command: list[str], code: int, stderr: str) -> None:
+        tail = "\n".join(stderr.splitlines()[-20:])
+        super().__init__(f"exit code {code}: {' '.join(command)}\n{tail}")
+
+
+def measure(command: list[str]) -> Measured:
+    """Runs `command` to its end."""
+    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+        began = time.perf_counter()
+        process = subprocess.Popen(command, stdout=stdout, stderr=stderr)
+        # The ended process is looked at before it is reaped: its counters go with it.
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        seconds = time.perf_counter() - began
+        transferred = transferred_bytes(process.pid)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != 0:
+            raise ProcessFailed(command, process.returncode, text_of(stderr))
+        return Measured(
+            seconds=seconds,
+            cpu_seconds=usage.ru_utime + usage.ru_stime,
+            peak_memory_bytes=usage.ru_maxrss * MAXRSS_UNIT_BYTES,
+            read_bytes=transferred["rchar"],
+            written_bytes=transferred["wchar"],
+            stdout=text_of(stdout),
+        )
+
+
+def transferred_bytes(pid: int) -> dict[str, int]:
+    lines = Path(f"/proc/{pid}/io").read_text().splitlines()
+    return {name: int(value) for name, value in (line.split(": ") for line in lines)}
+
+
+def text_of(file) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
