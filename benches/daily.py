@@ -202,7 +202,7 @@ def main() -> None:
     workspace = Workspace(root, chosen.binary.resolve(), size)
     benchmark = Benchmark(workspace, chosen)
     say(f"generating {size.days} dates of {size.events_per_day:,} events, loading all but the last")
-    workspace.prepare(chosen.configuration, benchmark.engine_options())
+    workspace.prepare(chosen.configuration)
     with held(chosen.lock):
         benchmark.learn_expected()
     for number in range(chosen.rounds + 1):

@@ -78,7 +78,7 @@ class Workspace:
         options = ["--config", str(self.configuration), "--lake", str(lake), "--output", "json"]
         return [str(self.binary), *options, *arguments]
 
-    def prepare(self, configuration: Path, load_options: list[str]) -> None:
+    def prepare(self, configuration: Path) -> None:
         """Generates the batches and loads the template, unless the same program has left them
         here for the same sizes and configuration."""
         check_rules(configuration)
@@ -93,7 +93,7 @@ class Workspace:
         self.root.mkdir(parents=True)
         shutil.copyfile(configuration, self.configuration)
         self.generate()
-        self.load(load_options)
+        self.load()
         (self.root / STAMP).write_text(json.dumps(stamp))
 
     def generate(self) -> None:
@@ -106,10 +106,10 @@ class Workspace:
             ]
         )  # fmt: skip
 
-    def load(self, options: list[str]) -> None:
+    def load(self) -> None:
         last = self.arrival_date - timedelta(days=1)
         dates = ["--from", str(FIRST_DATE), "--to", str(last)]
-        run(self.sessionlake(self.template, "run", *dates, *options))
+        run(self.sessionlake(self.template, "run", *dates))
 
     def fresh_lake(self, contestant: str) -> Path:
         """A lake as the template is. Data files are never written to again, so that hard links
