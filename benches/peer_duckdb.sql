@@ -20,7 +20,7 @@ with candidates as (
         and cast(cast("timestamp" as timestamp) as date) between $first_date and $last_date
     group by all
 ),
-known as (
+known as not materialized (
     select
         user_id,
         product_code,

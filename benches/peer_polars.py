@@ -3,8 +3,6 @@
 from datetime import UTC, datetime
 
 import polars as pl
-from deltalake import write_deltalake
-
 from contestant import (
     LOOKBACK_MICROS,
     ODS_COLUMNS,
@@ -14,6 +12,7 @@ from contestant import (
     Task,
     merge,
 )
+from deltalake import write_deltalake
 
 KEY = ["user_id", "product_code"]
 EVENT = [*KEY, "timestamp", "event_id"]
