@@ -13,6 +13,7 @@ from datetime import date
 from pathlib import Path
 
 import duckdb
+
 from tables import ODS, RAW, live_files
 
 # What identifies a row; the digest of every other column is bound to it.

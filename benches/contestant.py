@@ -9,6 +9,7 @@ from pathlib import Path
 
 from arro3.core.types import ArrowStreamExportable
 from deltalake import DeltaTable
+
 from tables import ODS, RAW, literal_dates, live_files
 
 # The rules of the sample configuration; daily.py refuses to run with others.

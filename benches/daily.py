@@ -7,17 +7,20 @@ import fcntl
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
-from measure import Measured, measure
+from measure import DISTURBED_FROM, Measured, is_quiet, measure
 from report import Series, document, machine, table
 from workspace import Sizes, Workspace
 
 HERE = Path(__file__).resolve().parent
 EVENTS_PER_DAY, USERS, DAYS = 1_000_000, 125_000, 9
+# Between two looks at whether the cores are idle.
+BUSY_PAUSE_SECONDS = 3
 OURS, FLOOR = "ours", "floor"
 TITLES = {
     OURS: "sessionlake",
@@ -94,15 +97,40 @@ class Benchmark:
         names = list(self.contestants())
         start = number % len(names)
         for name in names[start:] + names[:start]:
-            measured = self.contestants()[name]()
+            run = self.contestants()[name]
+            measured = self.undisturbed(run) if number > 0 else run()
             result = json.loads(measured.stdout)
             if name != FLOOR:
                 self.check(name, rows_changed(name, result))
             seconds = result["copy_seconds"] if name == FLOOR else measured.seconds
-            memory_mb = measured.peak_memory_bytes / 1e6
-            say(f"  round {number}: {name:<8} {seconds:6.2f} s, {memory_mb:6,.0f} MB")
+            say(f"  round {number}: {name:<8} {seconds:6.2f} s, {self.circumstances(measured)}")
             if number > 0:
                 self.record(name, measured, seconds, result)
+
+    def undisturbed(self, run: Callable[[], Measured]) -> Measured:
+        """One run; with --quiet one that had the cores to itself, however often that takes. The
+        lock is not held while others keep them busy."""
+        while True:
+            with held(self.options.lock):
+                if not self.options.quiet:
+                    return run()
+                if is_quiet(self.cores):
+                    measured = run()
+                    share = measured.disturbance(self.cores)
+                    if share < DISTURBED_FROM:
+                        return measured
+                    say(f"  again: others took {share:.0%} of the cores")
+            time.sleep(BUSY_PAUSE_SECONDS)
+
+    def circumstances(self, measured: Measured) -> str:
+        memory_mb = measured.peak_memory_bytes / 1e6
+        disturbance = measured.disturbance(self.cores)
+        return f"{memory_mb:6,.0f} MB, others took {disturbance:.0%} of the cores"
+
+    @property
+    def cores(self) -> int:
+        """All of the machine's, which others use too."""
+        return os.cpu_count() or self.options.threads
 
     def record(self, name: str, measured: Measured, seconds: float, result: dict) -> None:
         series = self.series.setdefault(name, Series(TITLES[name]))
@@ -173,7 +201,12 @@ def options() -> argparse.Namespace:
     add("--work", type=Path, default=Path.home() / ".cache" / "sessionlake-bench" / "work")
     add("--json", type=Path, help="writes everything measured to this file")
     add("--markdown", type=Path, help="writes the table to this file, too")
-    add("--lock", type=Path, help="locks this file in each round, on a machine that also builds")
+    add("--quiet", action="store_true", help="waits for idle cores, repeats what was disturbed")
+    add(
+        "--lock",
+        type=Path,
+        help="holds this file's lock in each run, on a machine that also builds",
+    )
     chosen = parser.parse_args()
     if chosen.binary is None:
         parser.error("name the program with --binary, or start benches/run, which builds it")
@@ -203,11 +236,9 @@ def main() -> None:
     benchmark = Benchmark(workspace, chosen)
     say(f"generating {size.days} dates of {size.events_per_day:,} events, loading all but the last")
     workspace.prepare(chosen.configuration)
-    with held(chosen.lock):
-        benchmark.learn_expected()
+    benchmark.learn_expected()
     for number in range(chosen.rounds + 1):
-        with held(chosen.lock):
-            benchmark.measure_round(number)
+        benchmark.measure_round(number)
     publish(benchmark, chosen, size)
 
 
@@ -221,6 +252,8 @@ def publish(benchmark: Benchmark, chosen: argparse.Namespace, size: Sizes) -> No
         f"{chosen.rounds} rounds, {date.today()}, {where}"
     )
     text = f"{caption}:\n\n{table(series, benchmark.series.get(FLOOR))}\n"
+    if note := disturbed(series, benchmark.cores):
+        text += f"\n{note}\n"
     print(text)
     if chosen.markdown:
         chosen.markdown.write_text(text)
@@ -228,6 +261,18 @@ def publish(benchmark: Benchmark, chosen: argparse.Namespace, size: Sizes) -> No
         about = {"machine": where, "sizes": vars(size), "rounds": chosen.rounds}
         about |= {"memory_limit": chosen.memory_limit, "rows_changed": benchmark.changed}
         chosen.json.write_text(json.dumps(document(series, about), indent=2))
+
+
+def disturbed(series: list[Series], cores: int) -> str:
+    """A word of caution below a table whose runs did not have the machine to themselves."""
+    shares = [run.disturbance(cores) for one in series for run in one.runs]
+    many = sum(share >= DISTURBED_FROM for share in shares)
+    if many == 0:
+        return ""
+    return (
+        f"Not to be relied on: in {many} of {len(shares)} runs other processes took "
+        f"{DISTURBED_FROM:.0%} of the cores or more, at worst {max(shares):.0%}."
+    )
 
 
 if __name__ == "__main__":

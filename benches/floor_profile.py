@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+
 import floor
 
 READ = "select bit_xor(hash({columns})) from ({rows})"

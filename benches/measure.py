@@ -14,6 +14,8 @@ from pathlib import Path
 
 # `ru_maxrss` counts KiB on Linux.
 MAXRSS_UNIT_BYTES = 1024
+# A run is disturbed when this share of the cores went to others.
+DISTURBED_FROM = 0.05
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,13 @@ class Measured:
     peak_memory_bytes: int
     read_bytes: int
     written_bytes: int
+    # Time that other processes, or the host of this machine, took from the cores meanwhile.
+    others_cpu_seconds: float
     stdout: str
+
+    def disturbance(self, cores: int) -> float:
+        """The share of the cores that was not to be had."""
+        return self.others_cpu_seconds / (self.seconds * cores)
 
 
 class ProcessFailed(Exception):
@@ -40,24 +48,42 @@ class ProcessFailed(Exception):
 def measure(command: list[str]) -> Measured:
     """Runs `command` to its end."""
     with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+        busy_before = busy_cpu_seconds()
         began = time.perf_counter()
         process = subprocess.Popen(command, stdout=stdout, stderr=stderr)
         # The ended process is looked at before it is reaped: its counters go with it.
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         seconds = time.perf_counter() - began
+        busy = busy_cpu_seconds() - busy_before
         transferred = transferred_bytes(process.pid)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode != 0:
             raise ProcessFailed(command, process.returncode, text_of(stderr))
+        cpu_seconds = usage.ru_utime + usage.ru_stime
         return Measured(
             seconds=seconds,
-            cpu_seconds=usage.ru_utime + usage.ru_stime,
+            cpu_seconds=cpu_seconds,
             peak_memory_bytes=usage.ru_maxrss * MAXRSS_UNIT_BYTES,
             read_bytes=transferred["rchar"],
             written_bytes=transferred["wchar"],
+            others_cpu_seconds=max(busy - cpu_seconds, 0.0),
             stdout=text_of(stdout),
         )
+
+
+def busy_cpu_seconds() -> float:
+    """What all processes have used of all cores, and what the host withheld (steal)."""
+    [first, *_] = Path("/proc/stat").read_text().splitlines()
+    user, nice, system, _, _, irq, softirq, steal, *_ = map(int, first.split()[1:])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def is_quiet(cores: int) -> bool:
+    """Whether the cores were all but idle for two seconds."""
+    before = busy_cpu_seconds()
+    time.sleep(2)
+    return busy_cpu_seconds() - before < 2 * DISTURBED_FROM * cores
 
 
 def transferred_bytes(pid: int) -> dict[str, int]:

@@ -4,6 +4,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
+from deltalake import write_deltalake
+
 from contestant import (
     LOOKBACK_MICROS,
     RAW_COLUMNS,
@@ -11,7 +13,6 @@ from contestant import (
     Task,
     merge,
 )
-from deltalake import write_deltalake
 
 DELIVERED = """
     create temp table delivered as

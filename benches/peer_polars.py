@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 
 import polars as pl
+from deltalake import write_deltalake
+
 from contestant import (
     LOOKBACK_MICROS,
     ODS_COLUMNS,
@@ -12,7 +14,6 @@ from contestant import (
     Task,
     merge,
 )
-from deltalake import write_deltalake
 
 KEY = ["user_id", "product_code"]
 EVENT = [*KEY, "timestamp", "event_id"]
