@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
-from measure import DISTURBED_FROM, Measured, is_quiet, measure
+from measure import DISTURBED_FROM, Measured, ProcessFailed, is_quiet, measure
 from report import Series, document, machine, table
 from workspace import Sizes, Workspace
 
@@ -191,8 +191,8 @@ def options() -> argparse.Namespace:
     add("--binary", type=Path, help="the program [default: built from this folder]")
     add("--rounds", type=int, default=5, help="measured rounds [default: 5]")
     add("--days", type=int, default=DAYS, help="arrival dates; the last is measured [default: 9]")
-    add("--events-per-day", type=int, help=f"[default: {EVENTS_PER_DAY:,} x scale]")
-    add("--users", type=int, help=f"[default: {USERS:,} x scale]")
+    add("--events-per-day", type=int, default=EVENTS_PER_DAY, help="[default: %(default)s]")
+    add("--users", type=int, help="[default: one for 8 events a day]")
     add("--scale", type=int, default=1, help="multiplies events and users [default: 1]")
     add("--only", help="of ours,floor,duckdb,polars [default: all; ours,floor when scaled]")
     add("--threads", type=int, default=2, help="cores that everything may use [default: 2]")
@@ -218,8 +218,9 @@ def options() -> argparse.Namespace:
 
 
 def sizes(chosen: argparse.Namespace) -> Sizes:
-    events = chosen.events_per_day or EVENTS_PER_DAY * chosen.scale
-    return Sizes(chosen.days, events, chosen.users or max(events * USERS // EVENTS_PER_DAY, 1))
+    events = chosen.events_per_day * chosen.scale
+    users = chosen.users * chosen.scale if chosen.users else events * USERS // EVENTS_PER_DAY
+    return Sizes(chosen.days, events, max(users, 1))
 
 
 def keep_to_cores(count: int) -> None:
@@ -276,4 +277,7 @@ def disturbed(series: list[Series], cores: int) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ProcessFailed as failure:
+        sys.exit(str(failure))

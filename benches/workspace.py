@@ -11,11 +11,12 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import tomllib
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from pathlib import Path
+
+from measure import measure
 
 FIRST_DATE = date(2026, 1, 1)
 STAMP = "workspace.json"
@@ -98,7 +99,7 @@ class Workspace:
 
     def generate(self) -> None:
         sizes = self.sizes
-        run(
+        measure(
             [
                 str(self.binary), "generate", "--out", str(self.batch.parent),
                 "--start-date", str(FIRST_DATE), "--days", str(sizes.days),
@@ -109,7 +110,7 @@ class Workspace:
     def load(self) -> None:
         last = self.arrival_date - timedelta(days=1)
         dates = ["--from", str(FIRST_DATE), "--to", str(last)]
-        run(self.sessionlake(self.template, "run", *dates))
+        measure(self.sessionlake(self.template, "run", *dates))
 
     def fresh_lake(self, contestant: str) -> Path:
         """A lake as the template is. Data files are never written to again, so that hard links
@@ -144,10 +145,6 @@ def check_rules(configuration: Path) -> None:
                     f"{configuration}: {section}.{key} is {feed[section][key]!r}, but the peers "
                     f"work with {value!r}; change them too, and RULES in {Path(__file__).name}"
                 )
-
-
-def run(command: list[str]) -> None:
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def digest(file: Path) -> str:
