@@ -2,25 +2,20 @@
 benches/run; benches/README.md says what is counted."""
 
 import argparse
-import contextlib
-import fcntl
 import json
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
-from measure import DISTURBED_FROM, Measured, ProcessFailed, is_quiet, measure
+from measure import DISTURBED_FROM, Conditions, Measured, ProcessFailed, measure
 from report import Series, document, machine, table
 from workspace import Sizes, Workspace
 
 HERE = Path(__file__).resolve().parent
 EVENTS_PER_DAY, USERS, DAYS = 1_000_000, 125_000, 9
-# Between two looks at whether the cores are idle.
-BUSY_PAUSE_SECONDS = 3
 OURS, FLOOR = "ours", "floor"
 TITLES = {
     OURS: "sessionlake",
@@ -98,7 +93,7 @@ class Benchmark:
         start = number % len(names)
         for name in names[start:] + names[:start]:
             run = self.contestants()[name]
-            measured = self.undisturbed(run) if number > 0 else run()
+            measured = self.conditions.take(run) if number > 0 else run()
             result = json.loads(measured.stdout)
             if name != FLOOR:
                 self.check(name, rows_changed(name, result))
@@ -107,30 +102,14 @@ class Benchmark:
             if number > 0:
                 self.record(name, measured, seconds, result)
 
-    def undisturbed(self, run: Callable[[], Measured]) -> Measured:
-        """One run; with --quiet one that had the cores to itself, however often that takes. The
-        lock is not held while others keep them busy."""
-        while True:
-            with held(self.options.lock):
-                if not self.options.quiet:
-                    return run()
-                if is_quiet(self.cores):
-                    measured = run()
-                    share = measured.disturbance(self.cores)
-                    if share < DISTURBED_FROM:
-                        return measured
-                    say(f"  again: others took {share:.0%} of the cores")
-            time.sleep(BUSY_PAUSE_SECONDS)
-
     def circumstances(self, measured: Measured) -> str:
         memory_mb = measured.peak_memory_bytes / 1e6
-        disturbance = measured.disturbance(self.cores)
+        disturbance = measured.disturbance
         return f"{memory_mb:6,.0f} MB, others took {disturbance:.0%} of the cores"
 
     @property
-    def cores(self) -> int:
-        """All of the machine's, which others use too."""
-        return os.cpu_count() or self.options.threads
+    def conditions(self) -> Conditions:
+        return Conditions(self.options.quiet, self.options.lock)
 
     def record(self, name: str, measured: Measured, seconds: float, result: dict) -> None:
         series = self.series.setdefault(name, Series(TITLES[name]))
@@ -173,16 +152,6 @@ def ask(script: str, *arguments: object) -> dict:
 
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-@contextlib.contextmanager
-def held(lock: Path | None) -> Iterator[None]:
-    if lock is None:
-        yield
-        return
-    with lock.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def options() -> argparse.Namespace:
@@ -253,7 +222,7 @@ def publish(benchmark: Benchmark, chosen: argparse.Namespace, size: Sizes) -> No
         f"{chosen.rounds} rounds, {date.today()}, {where}"
     )
     text = f"{caption}:\n\n{table(series, benchmark.series.get(FLOOR))}\n"
-    if note := disturbed(series, benchmark.cores):
+    if note := disturbed(series):
         text += f"\n{note}\n"
     print(text)
     if chosen.markdown:
@@ -264,9 +233,9 @@ def publish(benchmark: Benchmark, chosen: argparse.Namespace, size: Sizes) -> No
         chosen.json.write_text(json.dumps(document(series, about), indent=2))
 
 
-def disturbed(series: list[Series], cores: int) -> str:
+def disturbed(series: list[Series]) -> str:
     """A word of caution below a table whose runs did not have the machine to themselves."""
-    shares = [run.disturbance(cores) for one in series for run in one.runs]
+    shares = [run.disturbance for one in series for run in one.runs]
     many = sum(share >= DISTURBED_FROM for share in shares)
     if many == 0:
         return ""

@@ -8,10 +8,10 @@ Every figure is a process of its own, as the floor is; medians, of seconds insid
 
 import argparse
 import json
+import os
 import resource
 import shutil
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -21,6 +21,7 @@ from pathlib import Path
 import duckdb
 
 import floor
+from measure import Conditions, Measured, measure
 
 READ = "select bit_xor(hash({columns})) from ({rows})"
 BATCH_COLUMNS = 'user_id, product_code, event_id, "timestamp", page, price, pdate'
@@ -142,13 +143,18 @@ def all_steps(work: Path, out: Path) -> list[Step]:
 
 
 def measured(number: int, arguments: argparse.Namespace, out: Path) -> dict[str, float]:
+    command = [sys.executable, __file__, arguments.work, "--step", number]
+    command += ["--threads", arguments.threads]
+    conditions = Conditions(arguments.quiet, arguments.lock)
+    return json.loads(conditions.take(lambda: fresh(list(map(str, command)), out)).stdout)
+
+
+def fresh(command: list[str], out: Path) -> Measured:
     if out.is_dir():
         shutil.rmtree(out)
     out.unlink(missing_ok=True)
-    command = [sys.executable, __file__, arguments.work, "--step", number]
-    command += ["--threads", arguments.threads]
-    result = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True)
-    return json.loads(result.stdout)
+    os.sync()
+    return measure(command)
 
 
 def main() -> None:
@@ -157,6 +163,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", default="", help="steps with this text in their title")
+    parser.add_argument("--quiet", action="store_true", help="as in benches/run")
+    parser.add_argument("--lock", type=Path, help="as in benches/run")
     parser.add_argument("--step", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     out = arguments.work / "runs" / "floor_profile"

@@ -5,10 +5,14 @@ that spawned it, so this process imports nothing large: whatever needs duckdb, d
 runs as a child.
 """
 
+import contextlib
+import fcntl
 import os
 import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +20,10 @@ from pathlib import Path
 MAXRSS_UNIT_BYTES = 1024
 # A run is disturbed when this share of the cores went to others.
 DISTURBED_FROM = 0.05
+# Between two looks at whether the cores are idle.
+BUSY_PAUSE_SECONDS = 3
+# All of the machine's: others use them too.
+CORES = os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
@@ -32,9 +40,43 @@ class Measured:
     others_cpu_seconds: float
     stdout: str
 
-    def disturbance(self, cores: int) -> float:
-        """The share of the cores that was not to be had."""
-        return self.others_cpu_seconds / (self.seconds * cores)
+    @property
+    def disturbance(self) -> float:
+        """The share of the machine's cores that was not to be had."""
+        return self.others_cpu_seconds / (self.seconds * CORES)
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """When runs take place on a machine that does other things too."""
+
+    quiet: bool
+    lock: Path | None
+
+    def take(self, run: Callable[[], Measured]) -> Measured:
+        """One run; a quiet one has the cores to itself, however often that takes. The lock is
+        not held while others keep them busy."""
+        while True:
+            with held(self.lock):
+                if not self.quiet:
+                    return run()
+                if is_quiet():
+                    measured = run()
+                    if measured.disturbance < DISTURBED_FROM:
+                        return measured
+                    share = f"{measured.disturbance:.0%}"
+                    print(f"  again: others took {share} of the cores", file=sys.stderr)
+            time.sleep(BUSY_PAUSE_SECONDS)
+
+
+@contextlib.contextmanager
+def held(lock: Path | None) -> Iterator[None]:
+    if lock is None:
+        yield
+        return
+    with lock.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 class ProcessFailed(Exception):
@@ -79,11 +121,11 @@ def busy_cpu_seconds() -> float:
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
-def is_quiet(cores: int) -> bool:
+def is_quiet() -> bool:
     """Whether the cores were all but idle for two seconds."""
     before = busy_cpu_seconds()
     time.sleep(2)
-    return busy_cpu_seconds() - before < 2 * DISTURBED_FROM * cores
+    return busy_cpu_seconds() - before < 2 * DISTURBED_FROM * CORES
 
 
 def transferred_bytes(pid: int) -> dict[str, int]:
