@@ -38,9 +38,13 @@ impl Provenance {
         ])
     }
 
-    /// The same, for the library's own operations.
+    /// The same, for the library's own operations. Left to itself, the library would list the
+    /// whole log after every commit to see what has expired, and write a checkpoint wherever the
+    /// version falls on a multiple: [`super::upkeep`] does both, once per arrival date at most.
     pub fn properties(&self, ids: Vec<Transaction>) -> CommitProperties {
         CommitProperties::default()
+            .with_create_checkpoint(false)
+            .with_cleanup_expired_logs(Some(false))
             .with_metadata(self.metadata())
             .with_application_transactions(ids)
     }

@@ -71,7 +71,7 @@ async fn ingest_once(
         .lake
         .load_or_create(&name, &contracts::raw(&columns), &[UPDATED_AT], stage.table_properties())
         .await?;
-    let known = Ids::read(&name, &table).await?;
+    let known = stage.lake.ids(&name, &table).await?;
     let plan = plan(&stage.feed.name, arrival_date, files, late, &known)?;
     let mut outcome = StageOutcome {
         version_before: table.version(),
@@ -150,7 +150,7 @@ pub async fn unseen(
 ) -> Result<BTreeSet<NaiveDate>, LakeError> {
     let name = TableName::Raw(stage.feed.name.clone());
     let known = match stage.lake.load(&name).await? {
-        Some(table) => Ids::read(&name, &table).await?,
+        Some(table) => stage.lake.ids(&name, &table).await?,
         None => Ids::default(),
     };
     let is_seen = |date: NaiveDate, file: &SourceFile| {
@@ -312,7 +312,7 @@ impl Delivery<'_> {
             return Ok(());
         }
         let Quarantine { name, table } = Quarantine::open(self.stage).await?;
-        let known = Ids::read(&name, &table).await?;
+        let known = self.stage.lake.ids(&name, &table).await?;
         let missing: Vec<&Rejected> =
             rejected.iter().filter(|record| !known.contains(&record.delivery)).collect();
         let deliveries: BTreeSet<&str> =
