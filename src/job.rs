@@ -12,6 +12,7 @@ use crate::engine::Engine;
 use crate::error::JobError;
 use crate::lake::Lake;
 use crate::lake::ids::LatePolicy;
+use crate::lake::upkeep::Kept;
 use crate::record::{Outcome, RunLog, StageRecord};
 use crate::sources::{self, SourceFile};
 use crate::stages::build::{self, Rebuild};
@@ -60,7 +61,10 @@ impl<'a> Job<'a> {
         log: RunLog,
         progress: &'a dyn Progress,
     ) -> Result<Self, JobError> {
-        let lake = Lake::open(&config.lake.url)?;
+        let lake = Lake::open(&config.lake.url)?.keeping(Kept {
+            removed_files_days: config.retention.removed_files_days,
+            log_days: config.retention.log_days,
+        });
         let engine = Engine::new(&config.engine)?;
         Ok(Self { config, lake, engine, log, progress })
     }
@@ -107,6 +111,7 @@ impl<'a> Job<'a> {
         self.progress.feed(&feed.name, todo.len() as u64);
         for date in todo {
             self.ingest_date(feed, date, files.get(&date).map_or(&[], Vec::as_slice), late).await?;
+            self.keep_up(feed).await?;
             self.progress.date_done();
         }
         Ok(())
@@ -137,6 +142,7 @@ impl<'a> Job<'a> {
         self.progress.feed(&feed.name, todo.len() as u64);
         for date in todo {
             self.build_date(feed, date, rebuild).await?;
+            self.keep_up(feed).await?;
             self.progress.date_done();
         }
         Ok(())
@@ -181,7 +187,9 @@ impl<'a> Job<'a> {
             let feed = feed.name.clone();
             JobError::Reprocess { feed, from, source }
         });
-        self.record(&stage, from, "reprocess", &timer, result)
+        let reprocessed = self.record(&stage, from, "reprocess", &timer, result)?;
+        self.keep_up(feed).await?;
+        Ok(reprocessed)
     }
 
     /// Notes in the log that a signal stopped the run.
@@ -303,6 +311,13 @@ impl<'a> Job<'a> {
         }
         let (feed, path) = (feed.name.clone(), feed.path.clone());
         Err(JobError::NoFile { feed, dates: asked, path })
+    }
+
+    /// After a stage that is run without retention: a load of years of history needs checkpoints.
+    async fn keep_up(&self, feed: &FeedConfig) -> Result<(), JobError> {
+        retention::keep_up(&self.stage(feed)).await.map(|_| ()).map_err(|source| {
+            JobError::Retention { feed: feed.name.clone(), source: source.into() }
+        })
     }
 
     async fn dates_to_run(

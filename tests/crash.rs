@@ -14,7 +14,7 @@ use sessionlake::lake::TableName;
 use crate::support::workspace::Workspace;
 
 /// Where the program can be killed, and by which commands.
-const FAIL_POINTS: [(&str, &[&str]); 11] = [
+const FAIL_POINTS: [(&str, &[&str]); 12] = [
     ("raw_quarantine_after_commit", &[RUN]),
     ("raw_before_commit", &[RUN]),
     ("raw_after_commit", &[RUN]),
@@ -24,6 +24,7 @@ const FAIL_POINTS: [(&str, &[&str]); 11] = [
     ("ods_after_commit", &[RUN, FORCE]),
     ("retention_before_commit", &[RUN]),
     ("retention_after_commit", &[RUN]),
+    ("vacuum_after_removal", &[RUN, FORCE, REPROCESS]),
     ("reprocess_before_commit", &[REPROCESS]),
     ("reprocess_after_commit", &[REPROCESS]),
 ];
@@ -187,8 +188,8 @@ fn killed_anywhere_and_run_again(command: &str) {
 fn every_fail_point_of_the_sources_is_tried() {
     let mut found = BTreeSet::new();
     fail_points_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
-    let tried: BTreeSet<String> =
-        FAIL_POINTS.into_iter().map(|(point, _)| point.to_owned()).collect();
+    let here = FAIL_POINTS.into_iter().map(|(point, _)| point);
+    let tried: BTreeSet<String> = here.chain(crate::flat::FAIL_POINTS).map(str::to_owned).collect();
     assert_eq!(found, tried);
 }
 

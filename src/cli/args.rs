@@ -70,7 +70,8 @@ pub(super) enum Command {
     Build(BuildArgs),
     /// Remove arrival dates older than [retention] raw_days from raw and quarantine
     ///
-    /// Never a date that is not fully built. ODS is kept for ever.
+    /// Never a date that is not fully built. ODS is kept for ever. Data files that left any table
+    /// more than removed_files_days ago then leave the store.
     #[command(after_help = "Example:\n  sessionlake retention --as-of 2026-01-31 --dry-run")]
     Retention(RetentionArgs),
     /// Recompute ODS from an event date on, from raw and under the configured rules

@@ -117,6 +117,7 @@ async fn on_feeds(global: &Global, feeds: &FeedArgs, action: Action) -> Result<E
     }
     bar.finish();
     let recorded = log.write(job.lake()).await;
+    tracing::info!(requests = %job.lake().requests(), "asked of the store");
     output::run(global.output, &log)?;
     report_later_errors(global.log_format, &errors);
     match errors.into_iter().next() {

@@ -134,11 +134,17 @@ pub(super) fn retention_plan(
             ByteSize(bytes).to_string(),
         ]);
     }
-    let mut lines = if plans.iter().all(|(_, plan)| plan.partitions.is_empty()) {
-        "nothing to remove".to_owned()
-    } else {
-        shown.to_string()
-    };
+    for removed in plans.iter().flat_map(|(_, plan)| &plan.removed_files) {
+        let bytes = u64::try_from(removed.totals.bytes).unwrap_or_default();
+        shown.add_row([
+            removed.table.clone(),
+            "left the table".to_owned(),
+            removed.totals.files.to_string(),
+            ByteSize(bytes).to_string(),
+        ]);
+    }
+    let mut lines =
+        if shown.is_empty() { "nothing to remove".to_owned() } else { shown.to_string() };
     for (feed, date) in
         plans.iter().flat_map(|(feed, plan)| plan.kept_unbuilt.iter().map(move |date| (feed, date)))
     {

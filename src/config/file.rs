@@ -35,6 +35,8 @@ pub(crate) struct EngineFile {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RetentionFile {
     pub(crate) raw_days: Option<i64>,
+    pub(crate) removed_files_days: Option<i64>,
+    pub(crate) log_days: Option<i64>,
 }
 
 /// `[[feed]]`

@@ -99,6 +99,11 @@ pub struct EngineConfig {
 pub struct RetentionConfig {
     /// Calendar days of arrival dates kept in raw and quarantine. Default: 14.
     pub raw_days: u32,
+    /// Days that a data file stays on the store after it left its table, for those who still read
+    /// an older version; 0 suits a lake that one process at a time works on. Default: 7.
+    pub removed_files_days: u32,
+    /// Days that a commit stays in a table's log, for those who look at history. Default: 30.
+    pub log_days: u32,
 }
 
 /// One source of events and the rules that turn them into sessions.

@@ -76,7 +76,8 @@ const ENGINE: &[Key] = &[
     integer("threads", "4"),
 ];
 
-const RETENTION: &[Key] = &[integer("raw_days", "14")];
+const RETENTION: &[Key] =
+    &[integer("raw_days", "14"), integer("removed_files_days", "7"), integer("log_days", "30")];
 
 /// The keys of one `[[feed]]`.
 pub(crate) const FEED: &[Key] = &[

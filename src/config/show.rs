@@ -21,7 +21,11 @@ pub fn show(config: &Config) -> String {
                 .map(|folder| location::redacted(&folder.to_string_lossy())),
             threads: config.engine.threads.and_then(|threads| i64::try_from(threads).ok()),
         },
-        retention: RetentionFile { raw_days: Some(config.retention.raw_days.into()) },
+        retention: RetentionFile {
+            raw_days: Some(config.retention.raw_days.into()),
+            removed_files_days: Some(config.retention.removed_files_days.into()),
+            log_days: Some(config.retention.log_days.into()),
+        },
         feed: config.feeds.iter().map(feed).collect(),
     };
     toml::to_string_pretty(&file)

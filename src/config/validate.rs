@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use super::feed;
-use super::file::{EngineFile, File};
+use super::file::{EngineFile, File, RetentionFile};
 use super::location::{self, Roots};
 use super::problems::Problems;
 use super::reason::Reason;
@@ -12,7 +12,9 @@ use super::{Config, EngineConfig, LakeConfig, RetentionConfig, machine, units};
 
 const DEFAULT_LAKE: &str = "./lake";
 const DEFAULT_RAW_DAYS: u32 = 14;
-const RAW_DAYS: RangeInclusive<u32> = 0..=36_500;
+const DEFAULT_REMOVED_FILES_DAYS: u32 = 7;
+const DEFAULT_LOG_DAYS: u32 = 30;
+const KEPT_DAYS: RangeInclusive<u32> = 0..=36_500;
 const THREADS: RangeInclusive<u32> = 1..=1_024;
 
 /// Less than this is a forgotten unit: `512` is 512 bytes.
@@ -22,19 +24,13 @@ const LEAST_MEMORY_BYTES: u64 = 1 << 20;
 pub(crate) fn config(file: File, roots: &Roots, problems: &mut Problems) -> Option<Config> {
     let url = located(problems, roots, "lake.url", file.lake.url.as_deref(), DEFAULT_LAKE);
     let engine = engine(file.engine, roots, problems);
-    let raw_days = whole_number(
-        problems,
-        "retention.raw_days",
-        file.retention.raw_days,
-        DEFAULT_RAW_DAYS,
-        RAW_DAYS,
-    );
+    let retention = retention(&file.retention, problems);
     let feeds = feed::feeds(file.feed, roots, problems);
     Some(Config {
         base_dir: roots.base.clone(),
         lake: LakeConfig { url: url? },
         engine: engine?,
-        retention: RetentionConfig { raw_days: raw_days? },
+        retention: retention?,
         feeds: feeds?,
     })
 }
@@ -54,6 +50,16 @@ fn engine(file: EngineFile, roots: &Roots, problems: &mut Problems) -> Option<En
         spill_dir: spill_dir?.map(PathBuf::from),
         threads: threads?.and_then(|threads| usize::try_from(threads).ok()),
     })
+}
+
+fn retention(file: &RetentionFile, problems: &mut Problems) -> Option<RetentionConfig> {
+    let mut days =
+        |path, written, default| whole_number(problems, path, written, default, KEPT_DAYS);
+    let raw = days("retention.raw_days", file.raw_days, DEFAULT_RAW_DAYS);
+    let removed_files =
+        days("retention.removed_files_days", file.removed_files_days, DEFAULT_REMOVED_FILES_DAYS);
+    let log = days("retention.log_days", file.log_days, DEFAULT_LOG_DAYS);
+    Some(RetentionConfig { raw_days: raw?, removed_files_days: removed_files?, log_days: log? })
 }
 
 fn memory_limit_bytes(problems: &mut Problems, written: Option<String>) -> Option<u64> {

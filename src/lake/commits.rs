@@ -37,6 +37,13 @@ impl Provenance {
             ("sessionlake.inputVersions".to_owned(), Value::Object(inputs)),
         ])
     }
+
+    /// The same for a commit of the library's, with `ids`. Left to itself, the library would list
+    /// the whole log after every commit to see what has expired, and write a checkpoint wherever
+    /// the version falls on a multiple: [`super::upkeep`] does both, once per arrival date at most.
+    pub fn properties(&self, ids: Vec<Transaction>) -> CommitProperties {
+        properties(self.metadata(), ids)
+    }
 }
 
 /// Rows that a merge of rows wrote anew.
@@ -78,7 +85,7 @@ pub async fn commit(
     let state = table.snapshot().map_err(|source| LakeError::read(name, source))?;
     let read_version = state.version();
     let operation = operation(&change, state.metadata().partition_columns().to_vec());
-    let properties = properties(&change, provenance);
+    let properties = properties(metadata_of(&change, provenance), change.ids);
     let mut actions: Vec<Action> = Vec::new();
     actions.extend(change.metadata.map(Action::Metadata));
     actions.extend(change.removes.into_iter().map(Action::Remove));
@@ -91,9 +98,16 @@ pub async fn commit(
     Ok(finalized.version())
 }
 
-/// Provenance and ids, and for a merge its metrics, under the names that readers of a table's
-/// history know.
-fn properties(change: &Change, provenance: &Provenance) -> CommitProperties {
+fn properties(metadata: HashMap<String, Value>, ids: Vec<Transaction>) -> CommitProperties {
+    CommitProperties::default()
+        .with_create_checkpoint(false)
+        .with_cleanup_expired_logs(Some(false))
+        .with_metadata(metadata)
+        .with_application_transactions(ids)
+}
+
+/// Provenance, and for a merge its metrics, under the names that readers of a table's history know.
+fn metadata_of(change: &Change, provenance: &Provenance) -> HashMap<String, Value> {
     let mut metadata = provenance.metadata();
     if let Some(rows) = change.merged {
         metadata.insert(
@@ -107,9 +121,7 @@ fn properties(change: &Change, provenance: &Provenance) -> CommitProperties {
             }),
         );
     }
-    CommitProperties::default()
-        .with_metadata(metadata)
-        .with_application_transactions(change.ids.clone())
+    metadata
 }
 
 fn operation(change: &Change, partition_by: Vec<String>) -> DeltaOperation {

@@ -24,6 +24,16 @@ pub enum LakeError {
         /// What was given.
         location: String,
     },
+    /// The store of the lake cannot be set up.
+    #[error(
+        "cannot open the lake at {scheme}://; check lake.url and the store's settings in the environment"
+    )]
+    Store {
+        /// `file`, `s3`, ...
+        scheme: String,
+        /// The library's reason.
+        source: Box<DeltaTableError>,
+    },
     /// The folder of a table cannot be made.
     #[error("cannot create the folder {}; check that the lake's disk is writable", path.display())]
     CreateFolder {
@@ -99,6 +109,25 @@ pub enum LakeError {
         table: TableName,
         /// The kernel's reason.
         source: Box<delta_kernel::Error>,
+    },
+    /// A checkpoint of the log could not be written.
+    #[error("cannot write a checkpoint of {table}; its commits stand, the next run tries again")]
+    Checkpoint {
+        /// The table.
+        table: TableName,
+        /// The kernel's reason.
+        source: Box<delta_kernel::Error>,
+    },
+    /// Files that left a table, or its old log, could not be removed from the store.
+    #[error(
+        "cannot remove old files of {table}; its rows stand, the next run tries again; \
+         is the store writable?"
+    )]
+    Clean {
+        /// The table.
+        table: TableName,
+        /// The store's reason.
+        source: object_store::Error,
     },
     /// The rules recorded in a table cannot be read back.
     #[error("the rules recorded in {table} cannot be read; was the property `{property}` edited?")]

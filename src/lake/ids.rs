@@ -10,19 +10,21 @@
 //! | `retention/<feed>` | raw | newest arrival date removed, days since 1970 |
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use chrono::{Days, NaiveDate};
 use delta_kernel::engine::arrow_data::EngineDataArrowExt as _;
 use deltalake::DeltaTable;
 use deltalake::arrow::array::{Array, AsArray};
 use deltalake::arrow::datatypes::Int64Type;
-use deltalake::kernel::Transaction;
+use deltalake::kernel::{Action, Transaction};
+use deltalake::logstore::get_actions;
 
 use super::{LakeError, TableName};
 
-/// Every transaction id of one table, read in one pass over its log.
+/// Every transaction id of one table, read in one pass over its log. Clones share the ids.
 #[derive(Debug, Clone, Default)]
-pub struct Ids(HashMap<String, i64>);
+pub struct Ids(Arc<HashMap<String, i64>>);
 
 impl Ids {
     /// Reads the ids of the version of `table` that is loaded. One application id's newest
@@ -38,13 +40,30 @@ impl Ids {
         let read = tokio::task::spawn_blocking(move || replay(&root, version, engine.as_ref()));
         match read.await {
             Ok(ids) => ids
-                .map(Self)
+                .map(|ids| Self(Arc::new(ids)))
                 .map_err(|source| LakeError::Ids { table: name.clone(), source: Box::new(source) }),
             Err(join) => Err(LakeError::Ids {
                 table: name.clone(),
                 source: Box::new(delta_kernel::Error::generic_err(join)),
             }),
         }
+    }
+
+    /// These ids, known as of `version`, as of the loaded version of `table`: the commits in
+    /// between are read. `None` when that cannot be done: the table is older, or its log has been
+    /// cleaned past `version`.
+    pub(crate) async fn advanced(mut self, table: &DeltaTable, version: u64) -> Option<Self> {
+        let newest = table.version().filter(|newest| *newest >= version)?;
+        for version in version + 1..=newest {
+            let commit = table.log_store().read_commit_entry(version).await.ok()??;
+            let actions = get_actions(version, &commit).ok()?;
+            for action in actions {
+                if let Action::Txn(Transaction { app_id, version, .. }) = action {
+                    Arc::make_mut(&mut self.0).insert(app_id, version);
+                }
+            }
+        }
+        Some(self)
     }
 
     /// The version recorded for `id`.

@@ -9,32 +9,47 @@
 //!
 //! Nothing but the Delta log decides what is in a table: ids of deliveries and builds are Delta
 //! `txn` actions ([`ids`]), the rules are table properties of `ods/<feed>` ([`rules`]), and every
-//! change is one commit ([`commits`]).
+//! change is one commit ([`commits`]). What no version within reach needs any more leaves the store
+//! ([`upkeep`]).
 
 pub mod commits;
 pub mod contracts;
 pub mod error;
 pub mod files;
 pub mod ids;
+mod loaded;
+mod log_cache;
+mod requests;
 pub mod rules;
 pub mod sorted_files;
 pub mod sorted_writer;
 pub mod storage;
+mod store;
 mod text_chunk;
+pub mod upkeep;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use deltalake::kernel::StructType;
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel as _;
 use deltalake::kernel::transaction::CommitProperties;
+use deltalake::logstore::{StorageConfig, object_store_factories};
 use deltalake::protocol::SaveMode;
-use deltalake::{DeltaTable, DeltaTableBuilder};
+use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError};
+use object_store::ObjectStore;
 use url::Url;
 
 pub use error::LakeError;
+pub use requests::Requests;
+
+use ids::Ids;
+use loaded::LoadedTables;
+use store::MeteredStore;
+use upkeep::Kept;
 
 /// One table of the lake, named as people say it: `ods/events`, `acme/ods/events` for the feed
 /// `acme/events` of a client, or `runs`.
@@ -66,9 +81,15 @@ impl fmt::Display for TableName {
 }
 
 /// The root under which every table lives.
+///
+/// A lake remembers the tables it has loaded: loading one again reads no more than what was
+/// committed since. Clones share that memory and the count of requests.
 #[derive(Debug, Clone)]
 pub struct Lake {
     root: Url,
+    store: Arc<MeteredStore>,
+    loaded: Arc<LoadedTables>,
+    kept: Kept,
 }
 
 impl Lake {
@@ -84,7 +105,20 @@ impl Lake {
             Url::from_directory_path(Path::new(url))
                 .map_err(|()| LakeError::RelativeLocation { location: url.to_owned() })?
         };
-        Ok(Self { root })
+        let store = Arc::new(metered_store(&root)?);
+        Ok(Self { root, store, loaded: Arc::default(), kept: Kept::default() })
+    }
+
+    /// The same lake, with its own times for what has left a table and for the log.
+    #[must_use]
+    pub fn keeping(mut self, kept: Kept) -> Self {
+        self.kept = kept;
+        self
+    }
+
+    /// What this lake has asked of its store so far.
+    pub fn requests(&self) -> Requests {
+        self.store.requests()
     }
 
     /// The location of one table.
@@ -96,16 +130,46 @@ impl Lake {
 
     /// Loads the newest version of a table, or `None` when it was never created.
     pub async fn load(&self, name: &TableName) -> Result<Option<DeltaTable>, LakeError> {
-        let mut table = self.unloaded(name)?;
-        let exists = table
-            .verify_deltatable_existence()
-            .await
-            .map_err(|source| LakeError::read(name, source))?;
-        if !exists {
-            return Ok(None);
+        if let Some(mut table) = self.loaded.table(name) {
+            match table.update_state().await {
+                Ok(()) => {
+                    self.loaded.remember(name, &table);
+                    return Ok(Some(table));
+                }
+                // Another process may have cleaned the log below the version remembered, or the
+                // table may be gone: a load from the start tells.
+                Err(error) => {
+                    tracing::debug!(table = %name, %error, "loading the table from the start");
+                    self.loaded.forget(name);
+                }
+            }
         }
-        table.load().await.map_err(|source| LakeError::read(name, source))?;
-        Ok(Some(table))
+        let mut table = self.unloaded(name)?;
+        match table.load().await {
+            Ok(()) => {
+                self.loaded.remember(name, &table);
+                Ok(Some(table))
+            }
+            Err(DeltaTableError::NotATable(_)) => Ok(None),
+            Err(source) => Err(LakeError::read(name, source)),
+        }
+    }
+
+    /// The ids known to the loaded version of `table`: those remembered, and those of the commits
+    /// since.
+    pub async fn ids(&self, name: &TableName, table: &DeltaTable) -> Result<Ids, LakeError> {
+        let newer = match self.loaded.ids(name) {
+            Some((version, ids)) => ids.advanced(table, version).await,
+            None => None,
+        };
+        let ids = match newer {
+            Some(ids) => ids,
+            None => Ids::read(name, table).await?,
+        };
+        if let Some(version) = table.version() {
+            self.loaded.remember_ids(name, version, &ids);
+        }
+        Ok(ids)
     }
 
     /// Loads a table, creating it with `schema` when there is none yet. Two creators may race:
@@ -125,12 +189,13 @@ impl Lake {
             .as_ref()
             .try_into_kernel()
             .map_err(|source| LakeError::Contract { table: name.clone(), source })?;
+        let properties = properties.into_iter().chain(self.kept.properties());
         let created = self
             .unloaded(name)?
             .create()
             .with_columns(columns.fields().cloned())
             .with_partition_columns(partition_columns.iter().copied())
-            .with_configuration(properties.into_iter().map(|(key, value)| (key, Some(value))))
+            .with_configuration(properties.map(|(key, value)| (key, Some(value))))
             .with_raise_if_key_not_exists(false)
             .with_save_mode(SaveMode::Ignore)
             // Version 0 or nothing: a retry would commit the metadata a second time, on top of
@@ -154,8 +219,25 @@ impl Lake {
     }
 
     fn unloaded(&self, name: &TableName) -> Result<DeltaTable, LakeError> {
-        DeltaTableBuilder::from_url(self.location(name)?)
+        let location = self.location(name)?;
+        let store = Arc::clone(&self.store) as Arc<dyn ObjectStore>;
+        DeltaTableBuilder::from_url(location.clone())
+            .map(|builder| builder.with_storage_backend(store, location))
             .and_then(DeltaTableBuilder::build)
             .map_err(|source| LakeError::read(name, source))
     }
+}
+
+/// The store that the library would make for `root`, metered. One client serves every table.
+fn metered_store(root: &Url) -> Result<MeteredStore, LakeError> {
+    let unusable = |source| LakeError::Store { scheme: root.scheme().to_owned(), source };
+    let invalid = || unusable(Box::new(DeltaTableError::InvalidTableLocation(root.to_string())));
+    let scheme = Url::parse(&format!("{}://", root.scheme())).map_err(|_| invalid())?;
+    let config = StorageConfig::parse_options(HashMap::<String, String>::new())
+        .map_err(|source| unusable(Box::new(source)))?;
+    let factories = object_store_factories();
+    let factory = factories.get(&scheme).ok_or_else(invalid)?;
+    let (store, _) =
+        factory.parse_url_opts(root, &config).map_err(|source| unusable(Box::new(source)))?;
+    Ok(MeteredStore::new(store))
 }

@@ -35,7 +35,7 @@ pub async fn pending(stage: &StageContext<'_>) -> Result<Vec<PendingDate>, LakeE
     let Some(raw) = stage.lake.load(&raw_name).await? else {
         return Ok(vec![]);
     };
-    pending_of(stage, &Ids::read(&raw_name, &raw).await?).await
+    pending_of(stage, &stage.lake.ids(&raw_name, &raw).await?).await
 }
 
 /// Those of the deliveries in `raw` that are not built.
@@ -46,7 +46,7 @@ pub(crate) async fn pending_of(
     let feed = &stage.feed.name;
     let ods_name = TableName::Ods(feed.clone());
     let built = match stage.lake.load(&ods_name).await? {
-        Some(ods) => Ids::read(&ods_name, &ods).await?.built_dates(feed),
+        Some(ods) => stage.lake.ids(&ods_name, &ods).await?.built_dates(feed),
         None => BTreeMap::new(),
     };
     let dates =
@@ -64,7 +64,7 @@ pub async fn newest_built(stage: &StageContext<'_>) -> Result<Option<NaiveDate>,
     let Some(table) = stage.lake.load(&name).await? else {
         return Ok(None);
     };
-    let built = Ids::read(&name, &table).await?.built_dates(&stage.feed.name);
+    let built = stage.lake.ids(&name, &table).await?.built_dates(&stage.feed.name);
     Ok(built.into_keys().next_back())
 }
 
@@ -89,9 +89,9 @@ async fn build_once(
     // build, or its own build conflicts with this one.
     let quarantine = Quarantine::open(stage).await?;
     let (ods_name, ods, book) = open_ods(stage).await?;
-    let built = Ids::read(&ods_name, &ods).await?.version(&ids::build(feed, arrival_date));
+    let built = stage.lake.ids(&ods_name, &ods).await?.version(&ids::build(feed, arrival_date));
     let (raw_name, raw) = open_raw(stage).await?;
-    let deliveries = Ids::read(&raw_name, &raw).await?.deliveries(feed, arrival_date);
+    let deliveries = stage.lake.ids(&raw_name, &raw).await?.deliveries(feed, arrival_date);
     let mut outcome = StageOutcome {
         version_before: ods.version(),
         version_after: ods.version(),

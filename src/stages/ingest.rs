@@ -71,7 +71,7 @@ async fn ingest_once(
         .lake
         .load_or_create(&name, &contracts::raw(&columns), &[UPDATED_AT], stage.table_properties())
         .await?;
-    let known = Ids::read(&name, &table).await?;
+    let known = stage.lake.ids(&name, &table).await?;
     let plan = plan(&stage.feed.name, arrival_date, files, late, &known)?;
     let mut outcome = StageOutcome {
         version_before: table.version(),
@@ -169,7 +169,7 @@ pub async fn has_deliveries(stage: &StageContext<'_>) -> Result<bool, LakeError>
 async fn known_ids(stage: &StageContext<'_>) -> Result<Ids, LakeError> {
     let name = TableName::Raw(stage.feed.name.clone());
     match stage.lake.load(&name).await? {
-        Some(table) => Ids::read(&name, &table).await,
+        Some(table) => stage.lake.ids(&name, &table).await,
         None => Ok(Ids::default()),
     }
 }
@@ -321,7 +321,7 @@ impl Delivery<'_> {
             return Ok(());
         }
         let Quarantine { name, table } = Quarantine::open(self.stage).await?;
-        let known = Ids::read(&name, &table).await?;
+        let known = self.stage.lake.ids(&name, &table).await?;
         let missing: Vec<&Rejected> =
             rejected.iter().filter(|record| !known.contains(&record.delivery)).collect();
         let deliveries: BTreeSet<&str> =

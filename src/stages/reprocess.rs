@@ -72,17 +72,17 @@ async fn finish_quarantine_once(stage: &StageContext<'_>) -> Result<(), BuildErr
     let Some(ods) = stage.lake.load(&ods_name).await? else {
         return Ok(());
     };
-    let ods_ids = Ids::read(&ods_name, &ods).await?;
+    let ods_ids = stage.lake.ids(&ods_name, &ods).await?;
     let Some(done) = ods_ids.version(&ids::reprocess(feed)) else {
         return Ok(());
     };
     let quarantine = Quarantine::open(stage).await?;
-    let known = Ids::read(&quarantine.name, &quarantine.table).await?;
+    let known = stage.lake.ids(&quarantine.name, &quarantine.table).await?;
     if known.version(&ids::reprocess(feed)) == Some(done) {
         return Ok(());
     }
     let (raw_name, raw) = open_raw(stage).await?;
-    let raw_ids = Ids::read(&raw_name, &raw).await?;
+    let raw_ids = stage.lake.ids(&raw_name, &raw).await?;
     let (_, _, book) = open_ods(stage).await?;
     let context = stage.engine.context(rules::zone(&book));
     let stored = rules::stored_attributes(&ods_name, &ods)?;
@@ -124,7 +124,7 @@ async fn reprocess_once(
     // ODS first: a delivery that is built in between conflicts with this commit.
     let (ods_name, ods, recorded) = open_ods(stage).await?;
     let (raw_name, raw) = open_raw(stage).await?;
-    let raw_ids = Ids::read(&raw_name, &raw).await?;
+    let raw_ids = stage.lake.ids(&raw_name, &raw).await?;
     let book = recorded.clone().restart(stage.feed, from);
     let remapped_from =
         recorded.first_changed_mapping(&book).map(|start| start.unwrap_or(NaiveDate::MIN));
@@ -272,7 +272,8 @@ impl Reprocess<'_> {
             .map(|date| ids::transaction(ids::build(feed, *date), raw_ids.deliveries(feed, *date)))
             .collect();
         commit_ids.push(ids::transaction(ids::ods(feed), ids::days_of_date(newest)));
-        let before = Ids::read(&self.ods_name, &self.ods).await?.version(&ids::reprocess(feed));
+        let before =
+            self.stage.lake.ids(&self.ods_name, &self.ods).await?.version(&ids::reprocess(feed));
         commit_ids.push(ids::transaction(ids::reprocess(feed), before.unwrap_or_default() + 1));
         let recorded = RuleBook::read(&self.ods_name, &self.ods)?;
         let metadata = if recorded.as_ref() == Some(&self.book) {

@@ -1,4 +1,5 @@
-//! Arrival dates leave raw and quarantine when they are old enough and fully built.
+//! Arrival dates leave raw and quarantine when they are old enough and fully built; files that left
+//! a table leave the store in their turn, see [`crate::lake::upkeep`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +13,7 @@ use super::{StageContext, StageOutcome, build, replanning};
 use crate::lake::commits::{self, Change};
 use crate::lake::contracts::UPDATED_AT;
 use crate::lake::files::{DataFile, FileTotals, by_date};
-use crate::lake::ids::{self, Ids};
+use crate::lake::ids;
 use crate::lake::{LakeError, TableName};
 
 /// Partitions that are due, and those that must wait.
@@ -22,6 +23,18 @@ pub struct RetentionPlan {
     pub partitions: Vec<ExpiredPartition>,
     /// Old enough, but not fully built.
     pub kept_unbuilt: Vec<NaiveDate>,
+    /// Files that left their table long enough ago to leave the store.
+    pub removed_files: Vec<RemovedFiles>,
+}
+
+/// Data files that no version within reach shows.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct RemovedFiles {
+    /// `raw/<feed>`, `quarantine/<feed>` or `ods/<feed>`.
+    pub table: String,
+    /// Data files and their bytes.
+    #[serde(flatten)]
+    pub totals: FileTotals,
 }
 
 /// One partition past its time.
@@ -52,13 +65,39 @@ struct Decision {
     plan: RetentionPlan,
 }
 
-/// What retention would remove with `_updated_at < as_of - raw_days`.
+/// What retention would remove with `_updated_at < as_of - raw_days`, and the files whose time on
+/// the store is over.
 pub async fn plan(
     stage: &StageContext<'_>,
     as_of: NaiveDate,
     raw_days: u32,
 ) -> Result<RetentionPlan, LakeError> {
-    Ok(decide(stage, as_of, raw_days).await?.plan)
+    let mut plan = decide(stage, as_of, raw_days).await?.plan;
+    for name in tables_of(stage) {
+        let totals = stage.lake.expired_files(&name).await?;
+        plan.removed_files.extend(removed_files(&name, totals));
+    }
+    Ok(plan)
+}
+
+/// Looks after the feed's tables: files that left them, checkpoints, old log.
+pub async fn keep_up(stage: &StageContext<'_>) -> Result<Vec<RemovedFiles>, LakeError> {
+    let mut removed = Vec::new();
+    for name in tables_of(stage) {
+        let provenance = stage.provenance("retention", vec![]);
+        let upkept = stage.lake.keep_up(&name, &provenance).await?;
+        removed.extend(removed_files(&name, upkept.removed));
+    }
+    Ok(removed)
+}
+
+fn tables_of(stage: &StageContext<'_>) -> [TableName; 3] {
+    let feed = || stage.feed.name.clone();
+    [TableName::Raw(feed()), TableName::Quarantine(feed()), TableName::Ods(feed())]
+}
+
+fn removed_files(name: &TableName, totals: FileTotals) -> Option<RemovedFiles> {
+    (totals.files > 0).then(|| RemovedFiles { table: name.to_string(), totals })
 }
 
 async fn decide(
@@ -80,7 +119,7 @@ async fn decide(
     let (Some(first_kept), Some(raw)) = (first_kept, stage.lake.load(&raw_name).await?) else {
         return Ok(decision);
     };
-    let ids = Ids::read(&raw_name, &raw).await?;
+    let ids = stage.lake.ids(&raw_name, &raw).await?;
     decision.removed_through = ids.removed_through(feed);
     let pending = build::pending_of(stage, &ids).await?;
     let unbuilt: BTreeSet<NaiveDate> =
@@ -115,13 +154,16 @@ fn due(
 }
 
 /// Removes what [`plan`] names and records the newest removed date in raw. Quarantine goes first:
-/// the record in raw says that both are gone.
+/// the record in raw says that both are gone. Then looks after the feed's tables.
 pub async fn retain(
     stage: &StageContext<'_>,
     as_of: NaiveDate,
     raw_days: u32,
 ) -> Result<(RetentionPlan, StageOutcome), BuildError> {
-    replanning(BuildError::is_conflict, async || retain_once(stage, as_of, raw_days).await).await
+    let once = async || retain_once(stage, as_of, raw_days).await;
+    let (mut plan, outcome) = replanning(BuildError::is_conflict, once).await?;
+    plan.removed_files = keep_up(stage).await?;
+    Ok((plan, outcome))
 }
 
 async fn retain_once(

@@ -13,7 +13,7 @@ use super::{StageContext, replanning};
 use crate::lake::commits::{self, Change};
 use crate::lake::contracts::{self, PDATE, RULES_PROPERTY};
 use crate::lake::files::by_date;
-use crate::lake::ids::{self, Ids};
+use crate::lake::ids;
 use crate::lake::rules::RuleBook;
 use crate::lake::{LakeError, TableName};
 
@@ -59,7 +59,7 @@ async fn settle_once(
     let (RuleChange::Accept, Some(arrival_date)) = (change, arrival_date) else {
         return Err(BuildError::RulesDiffer { feed: feed.name.clone(), differences });
     };
-    let ids = Ids::read(&name, &table).await?;
+    let ids = stage.lake.ids(&name, &table).await?;
     let newest_built = ids.built_dates(&feed.name).into_keys().next_back();
     if let Some(newest_built) = newest_built.filter(|built| *built >= arrival_date)
         && !recorded.mapping_differences(feed).is_empty()

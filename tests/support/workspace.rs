@@ -13,7 +13,7 @@ use sessionlake::config::{self, Config, LoadOptions};
 use sessionlake::error::JobError;
 use sessionlake::job::{Dates, Job, Progress};
 use sessionlake::lake::ids::LatePolicy;
-use sessionlake::lake::{Lake, TableName, contracts};
+use sessionlake::lake::{Lake, Requests, TableName, contracts};
 use sessionlake::record::{RunLog, StageRecord};
 use sessionlake::reference::Expected;
 use sessionlake::stages::build::Rebuild;
@@ -86,6 +86,29 @@ impl Workspace {
 
     pub fn reprocess(&self, from: NaiveDate) -> Result<Vec<StageRecord>, JobError> {
         self.job(async |job, feed| job.reprocess(feed, from).await.map(|_| ()))
+    }
+
+    /// One arrival date as the program runs it, record included, and what it asked of the store.
+    pub fn run_recorded(&self, date: NaiveDate) -> Requests {
+        let config = self.config();
+        let log = RunLog::new();
+        let job = Job::new(&config, log.clone(), &Quiet).unwrap();
+        self.runtime.block_on(async {
+            for feed in &config.feeds {
+                job.run(feed, Dates::One(date), RuleChange::Refuse).await.unwrap();
+            }
+            log.write(job.lake()).await.unwrap();
+        });
+        job.lake().requests()
+    }
+
+    /// The lake as another process would open it.
+    pub fn lake(&self) -> Lake {
+        Lake::open(&self.config().lake.url).unwrap()
+    }
+
+    pub fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
     }
 
     fn job(

@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use super::super::{Attribute, LoadOptions, OnMissing, SourceFormat, load, machine, show};
+use super::super::{
+    Attribute, LoadOptions, OnMissing, RetentionConfig, SourceFormat, load, machine, show,
+};
 use super::{SHORTEST, read, read_with, set, with};
 
 #[test]
@@ -21,8 +23,11 @@ fn the_engine_takes_half_of_the_memory_and_every_core() {
 }
 
 #[test]
-fn raw_is_kept_for_fourteen_days() {
-    assert_eq!(read(SHORTEST).retention.raw_days, 14);
+fn raw_is_kept_for_fourteen_days_and_removed_files_for_seven() {
+    assert_eq!(
+        read(SHORTEST).retention,
+        RetentionConfig { raw_days: 14, removed_files_days: 7, log_days: 30 }
+    );
 }
 
 #[test]
@@ -146,6 +151,8 @@ memory_limit = "1GiB"
 
 [retention]
 raw_days = 14
+removed_files_days = 7
+log_days = 30
 
 [[feed]]
 name = "events"

@@ -70,7 +70,8 @@ fn an_unknown_key_near_to_none_is_told_the_keys_there_are() {
     assert_eq!(
         refusal(&with("[retention]\nforever = true\n")),
         "retention.forever: unknown key `forever` in [retention] \
-         (sessionlake.toml, line 10, column 1), the keys there are raw_days"
+         (sessionlake.toml, line 10, column 1), the keys there are raw_days, removed_files_days, \
+         log_days"
     );
 }
 

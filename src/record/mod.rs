@@ -1,4 +1,7 @@
-//! The record of a run: what each stage read, wrote and how it ended. One commit to `runs`.
+//! The record of a run: what each stage read, wrote and how it ended. One commit to `runs`, whose
+//! small files are joined now and then, see `compaction.rs`.
+
+mod compaction;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -114,7 +117,19 @@ impl RunLog {
             stage: "record",
             input_versions: vec![],
         };
-        commits::commit(&name, &table, change, &provenance).await.map(|_| ())
+        commits::commit(&name, &table, change, &provenance).await?;
+        self.look_after(lake, &provenance).await;
+        Ok(())
+    }
+
+    /// The record stands; what fails here is done by the next run.
+    async fn look_after(&self, lake: &Lake, provenance: &Provenance) {
+        let compacted = compaction::compact(lake, provenance).await;
+        let kept = lake.keep_up(&TableName::Runs, provenance).await;
+        for error in [compacted.err(), kept.err()].into_iter().flatten() {
+            let error = crate::job::error_chain(&error);
+            tracing::warn!(%error, "the record is written, but runs could not be tidied");
+        }
     }
 
     fn to_batch(&self, records: &[StageRecord]) -> Result<RecordBatch, arrow::error::ArrowError> {
