@@ -61,6 +61,11 @@ impl Engine {
         Ok(Self { runtime, threads: config.threads.unwrap_or(cores) })
     }
 
+    /// Worker threads of a query, and of what runs beside the queries.
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
     /// A context in which timestamps without a zone are in `zone` and names stand as written
     /// (a column `CustomerID` needs no quotes).
     pub fn context(&self, zone: Tz) -> SessionContext {

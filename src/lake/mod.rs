@@ -13,9 +13,11 @@
 
 pub mod commits;
 pub mod contracts;
+mod encoding;
 pub mod error;
 pub mod files;
 pub mod ids;
+pub mod row_groups;
 pub mod rules;
 pub mod storage;
 
