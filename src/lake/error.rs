@@ -78,6 +78,12 @@ pub enum LakeError {
         /// The library's reason.
         source: Box<DeltaTableError>,
     },
+    /// An encoding thread ended without a result.
+    #[error("writing the table {table} was interrupted; run again, and report it should it repeat")]
+    Interrupted {
+        /// The table.
+        table: TableName,
+    },
     /// Another commit came first and the two do not commute.
     #[error("another run committed to {table} first (read version {read_version}); run again")]
     Conflict {

@@ -76,6 +76,13 @@ impl Ids {
         self.0.contains_key(id)
     }
 
+    /// Whether a file of that name was ever delivered under that arrival date; may also be true
+    /// of a folder that the name is below.
+    pub fn contains_delivery_of(&self, feed: &str, arrival_date: NaiveDate, file: &str) -> bool {
+        let prefix = format!("raw/{feed}/{arrival_date}/{file}/");
+        self.0.keys().any(|id| id.starts_with(&prefix))
+    }
+
     /// Number of deliveries of one arrival date.
     pub fn deliveries(&self, feed: &str, arrival_date: NaiveDate) -> i64 {
         let prefix = format!("raw/{feed}/{arrival_date}/");

@@ -14,12 +14,14 @@
 
 pub mod commits;
 pub mod contracts;
+mod encoding;
 pub mod error;
 pub mod files;
 pub mod ids;
 mod loaded;
 mod log_cache;
 mod requests;
+pub mod row_groups;
 pub mod rules;
 pub mod sorted_files;
 pub mod sorted_writer;

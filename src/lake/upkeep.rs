@@ -420,8 +420,8 @@ mod tests {
 
     #[test]
     fn a_log_within_its_time_stays_whole() {
-        assert_eq!(removed(-1), []);
-        assert_eq!(removed(2_999), []);
+        assert_eq!(removed(-1), Vec::<u64>::new());
+        assert_eq!(removed(2_999), Vec::<u64>::new());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::str;
+use std::sync::Arc;
 
 use super::decode::Window;
 use super::framing::{Broken, Frame, Framing, plural};
@@ -14,7 +15,7 @@ use super::reader::{MissingColumn, RejectReason, SourceError};
 /// The records of one CSV file behind its header.
 pub(super) struct CsvRecords {
     framing: Framing,
-    header: Vec<HeaderColumn>,
+    header: Arc<[HeaderColumn]>,
     /// Holds the field at hand when its value differs from its bytes.
     unquoted: String,
 }
@@ -47,7 +48,18 @@ impl CsvRecords {
         Ok(Self { framing, header, unquoted: String::new() })
     }
 
-    /// Reads records into `batch` until it is full or the file ends.
+    /// The same header, for blocks of the file.
+    pub(super) fn for_blocks(&self) -> Self {
+        let header = Arc::clone(&self.header);
+        Self { framing: self.framing.for_blocks(), header, unquoted: String::new() }
+    }
+
+    /// Goes on with another window and returns the one before.
+    pub(super) fn replace_window(&mut self, window: Window) -> Window {
+        self.framing.replace_window(window)
+    }
+
+    /// Reads records into `batch` until it is full, or the file or block ends.
     pub(super) fn fill(
         &mut self,
         batch: &mut RawBatch,
@@ -82,7 +94,7 @@ impl CsvRecords {
                 return batch.reject(line, record, RejectReason::InvalidUtf8, detail);
             }
         };
-        for (field, column) in scan.fields.iter().zip(&self.header) {
+        for (field, column) in scan.fields.iter().zip(self.header.iter()) {
             let value = field.value(text, &mut self.unquoted);
             match &column.target {
                 Target::Column(column) => batch.set(*column, value),

@@ -1,16 +1,15 @@
-//! From a delivered file to bytes: opening, gzip, byte order mark, and the sliding window.
+//! The sliding window over the text of a file.
 //!
 //! A [`Window`] holds the part of the file that is being read, in blocks, so memory does not grow
 //! with the file: a reader looks at [`Window::bytes`], asks for more with [`Window::grow`], and
-//! gives back what it is done with through [`Window::consume`].
+//! gives back what it is done with through [`Window::consume`]. A window over one block of a file
+//! that somebody else reads ([`Window::of_block`]) cannot grow.
 
-use std::fs::File;
-use std::io::{self, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use flate2::bufread::MultiGzDecoder;
 use memchr::memchr;
 
+use super::input::Input;
 use super::reader::{Limits, SourceError};
 
 const UTF8_MARK: &[u8] = b"\xEF\xBB\xBF";
@@ -18,8 +17,8 @@ const UTF8_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// The part of a decoded file between the first byte not consumed and the last byte read.
 pub(super) struct Window {
     path: PathBuf,
-    input: Box<dyn Read + Send>,
-    gzip: bool,
+    /// None where the window is one block.
+    input: Option<Input>,
     /// Initialised once and reused; the window itself is `buffer[start..end]`.
     buffer: Vec<u8>,
     start: usize,
@@ -41,34 +40,76 @@ pub(super) enum PhysicalLine {
     TooLong,
 }
 
+/// Decoded bytes of a file and where they lie in it.
+pub(super) struct Bytes {
+    /// The bytes are the first `length`; the rest is room that was initialised before.
+    pub(super) buffer: Vec<u8>,
+    pub(super) length: usize,
+    /// Physical line of the first byte, from 1.
+    pub(super) line: u64,
+    /// No byte of the file is behind them.
+    pub(super) at_end: bool,
+}
+
 impl Window {
     /// Opens the file (gzip when its name ends in `.gz`) and skips a UTF-8 byte order mark.
     ///
     /// Fails when the file cannot be opened or decoded, and when its first bytes show gzip under
     /// another name or UTF-16: every row of such a file would be rejected one by one.
     pub(super) fn open(path: &Path, limits: Limits) -> Result<Self, SourceError> {
-        let file = File::open(path)
-            .map_err(|source| SourceError::Open { path: path.to_owned(), source })?;
-        let gzip = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gz"));
-        let input: Box<dyn Read + Send> = if gzip {
-            Box::new(MultiGzDecoder::new(BufReader::with_capacity(limits.block_bytes, file)))
-        } else {
-            Box::new(file)
-        };
-        let mut window = Self {
-            path: path.to_owned(),
-            input,
-            gzip,
-            buffer: Vec::new(),
-            start: 0,
-            end: 0,
-            block_bytes: limits.block_bytes,
-            at_end: false,
-            offset: 0,
-            line: 1,
-        };
+        let input = Input::open(path, limits.block_bytes)?;
+        let nothing = Bytes { buffer: Vec::new(), length: 0, line: 1, at_end: false };
+        let mut window = Self::over(input, nothing, limits);
         window.skip_mark()?;
         Ok(window)
+    }
+
+    /// A window over `read` and what `input` still has behind it.
+    pub(super) fn over(input: Input, read: Bytes, limits: Limits) -> Self {
+        Self {
+            path: input.path().to_owned(),
+            input: Some(input),
+            block_bytes: limits.block_bytes,
+            ..Self::of_block(Path::new(""), read)
+        }
+    }
+
+    /// A window over one block of the file at `path`.
+    pub(super) fn of_block(path: &Path, block: Bytes) -> Self {
+        Self {
+            path: path.to_owned(),
+            input: None,
+            buffer: block.buffer,
+            start: 0,
+            end: block.length,
+            block_bytes: 0,
+            at_end: block.at_end,
+            offset: 0,
+            line: block.line,
+        }
+    }
+
+    /// A window without anything to see.
+    pub(super) fn closed() -> Self {
+        let nothing = Bytes { buffer: Vec::new(), length: 0, line: 1, at_end: true };
+        Self::of_block(Path::new(""), nothing)
+    }
+
+    /// The bytes that were not consumed, and the input behind them.
+    pub(super) fn into_rest(mut self) -> (Option<Input>, Bytes) {
+        self.buffer.copy_within(self.start..self.end, 0);
+        let (length, line, at_end) = (self.end - self.start, self.line, self.at_end);
+        (self.input, Bytes { buffer: self.buffer, length, line, at_end })
+    }
+
+    /// All bytes of a block, consumed or not.
+    pub(super) fn block(&self) -> &[u8] {
+        &self.buffer[..self.end]
+    }
+
+    /// The buffer, for another block.
+    pub(super) fn into_buffer(self) -> Vec<u8> {
+        self.buffer
     }
 
     fn skip_mark(&mut self) -> Result<(), SourceError> {
@@ -116,9 +157,9 @@ impl Window {
 
     /// Reads one more block behind the bytes already here; false when there is none.
     pub(super) fn grow(&mut self) -> Result<bool, SourceError> {
-        if self.at_end {
+        let Some(input) = self.input.as_mut().filter(|_| !self.at_end) else {
             return Ok(false);
-        }
+        };
         self.buffer.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;
@@ -126,29 +167,10 @@ impl Window {
         if self.buffer.len() < filled {
             self.buffer.resize(filled, 0);
         }
-        let before = self.end;
-        while self.end < filled && !self.at_end {
-            match self.input.read(&mut self.buffer[self.end..filled]) {
-                Ok(0) => self.at_end = true,
-                Ok(read) => self.end += read,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.read_error(error)),
-            }
-        }
-        Ok(self.end > before)
-    }
-
-    fn read_error(&self, source: io::Error) -> SourceError {
-        let (path, line) = (self.path.clone(), self.line);
-        match source.kind() {
-            // What flate2 reports for damaged, foreign and cut off data.
-            ErrorKind::InvalidInput | ErrorKind::InvalidData | ErrorKind::UnexpectedEof
-                if self.gzip =>
-            {
-                SourceError::Gzip { path, line, source }
-            }
-            _ => SourceError::Read { path, line, source },
-        }
+        let read = input.fill(&mut self.buffer[self.end..filled], self.line)?;
+        self.end += read;
+        self.at_end = read < self.block_bytes;
+        Ok(read > 0)
     }
 
     /// Finds the physical line at the window's start, whatever it holds; none at the end.

@@ -1,23 +1,22 @@
 //! The files that a path template stands for.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Read as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use chrono::NaiveDate;
 use glob::{MatchOptions, Pattern};
-use sha2::{Digest as _, Sha256};
 
 use super::SourceError;
+use super::input::Input;
+use super::reader::Limits;
 use crate::config::ARRIVAL_DATE;
 
 /// Length of `2026-01-08`.
 const DATE_CHARACTERS: usize = 10;
 /// Matches any date where the template has the placeholder.
 const ANY_DATE: &str = "????-??-??";
-const HASH_BLOCK_BYTES: usize = 1 << 20;
 
 /// Why the files of a feed cannot be listed.
 #[derive(Debug, thiserror::Error)]
@@ -71,18 +70,7 @@ impl SourceFile {
 
     /// SHA-256 of its bytes as delivered (compressed, where it is), in hexadecimal.
     pub fn content_hash(&self) -> Result<String, SourceError> {
-        let read = || -> Result<String, std::io::Error> {
-            let mut file = File::open(&self.path)?;
-            let mut hasher = Sha256::new();
-            let mut block = vec![0; HASH_BLOCK_BYTES];
-            loop {
-                match file.read(&mut block)? {
-                    0 => return Ok(format!("{:x}", hasher.finalize())),
-                    bytes => hasher.update(&block[..bytes]),
-                }
-            }
-        };
-        read().map_err(|source| SourceError::Open { path: self.path.clone(), source })
+        Input::open(&self.path, Limits::default().block_bytes)?.content_hash()
     }
 
     /// Whether size and time are still what they were when the file was listed.
@@ -159,6 +147,8 @@ fn fixed_part(template: &str) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     fn folder_with(names: &[&str]) -> tempfile::TempDir {

@@ -39,6 +39,7 @@ struct OpenEnd {
 pub(super) enum Frame {
     Record(RecordSize),
     Broken(Broken),
+    /// Of the file; or of a block, whose last record may be in the window, cut off.
     End,
 }
 
@@ -69,6 +70,19 @@ impl Framing {
         Self { window, scan, max_record_bytes, open_end: None }
     }
 
+    /// The same limits, for blocks of the file.
+    pub(super) fn for_blocks(&self) -> Self {
+        let mut framing = Self::new(Window::closed(), self.max_record_bytes);
+        framing.scan.max_fields = self.scan.max_fields;
+        framing
+    }
+
+    /// Goes on with another window and returns the one before.
+    pub(super) fn replace_window(&mut self, window: Window) -> Window {
+        self.open_end = None;
+        std::mem::replace(&mut self.window, window)
+    }
+
     /// The next record or broken line; it stays in the window for the caller to consume.
     pub(super) fn frame(&mut self) -> Result<Frame, SourceError> {
         self.scan.restart(self.known_end());
@@ -78,7 +92,10 @@ impl Framing {
                 Progress::Ended(size) => size,
                 // One byte more than the limit may still be the CR of a record that fits.
                 Progress::Exhausted if bytes.len() < self.max_record_bytes.saturating_add(2) => {
-                    self.window.grow()?;
+                    if !self.window.grow()? && !self.window.at_end() {
+                        // The block ends inside the record, which stays in the window.
+                        return Ok(Frame::End);
+                    }
                     continue;
                 }
                 Progress::Exhausted | Progress::Unclosed => return self.broken(),

@@ -33,7 +33,19 @@ impl JsonlRecords {
         Self { window, max_record_bytes, object: Object::new(columns) }
     }
 
-    /// Reads records into `batch` until it is full or the file ends.
+    /// The same columns, for blocks of the file.
+    pub(super) fn for_blocks(&self) -> Self {
+        let columns = self.object.columns.clone();
+        let object = Object { columns, ..Object::new(&[]) };
+        Self { window: Window::closed(), max_record_bytes: self.max_record_bytes, object }
+    }
+
+    /// Goes on with another window and returns the one before.
+    pub(super) fn replace_window(&mut self, window: Window) -> Window {
+        std::mem::replace(&mut self.window, window)
+    }
+
+    /// Reads records into `batch` until it is full, or the file or block ends.
     pub(super) fn fill(
         &mut self,
         batch: &mut RawBatch,

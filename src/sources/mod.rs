@@ -1,12 +1,16 @@
 //! Where events come from: the files of an arrival date, and the records in them.
 
+mod blocks;
 mod csv;
 mod decode;
 mod discovery;
 mod framing;
+mod input;
 mod jsonl;
+mod parallel;
 mod raw_batch;
 mod reader;
 
 pub use discovery::{DiscoveryError, SourceFile, all_files, files_of};
+pub use parallel::ParallelReader;
 pub use reader::{ParsedBatch, RecordReader, RejectReason, RejectedRecord, SourceError};

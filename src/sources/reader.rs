@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use super::csv::CsvRecords;
 use super::decode::Window;
+use super::input::Input;
 use super::jsonl::JsonlRecords;
 use super::raw_batch::{EXTRA_COLUMN, LINE_COLUMN, RawBatch};
 use crate::config::SourceFormat;
@@ -26,17 +27,20 @@ use crate::config::SourceFormat;
 const MAX_RECORD_BYTES: usize = 16 << 20;
 /// Bytes read from a file at a time.
 const BLOCK_BYTES: usize = 256 << 10;
+/// Bytes that one of several threads reads at a time.
+const CUT_BYTES: usize = 1 << 20;
 
 /// The sizes a reader keeps to.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub(super) block_bytes: usize,
     pub(super) max_record_bytes: usize,
+    pub(super) cut_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { block_bytes: BLOCK_BYTES, max_record_bytes: MAX_RECORD_BYTES }
+        Self { block_bytes: BLOCK_BYTES, max_record_bytes: MAX_RECORD_BYTES, cut_bytes: CUT_BYTES }
     }
 }
 
@@ -44,13 +48,44 @@ impl Default for Limits {
 /// longest record (16 MiB), not on the file. After an error the reader is of no further use.
 pub struct RecordReader {
     path: PathBuf,
-    records: Records,
+    pub(super) records: Records,
     batch: RawBatch,
 }
 
-enum Records {
+/// The records of one file, or of blocks of it, by format.
+pub(super) enum Records {
     Csv(CsvRecords),
     Jsonl(JsonlRecords),
+}
+
+impl Records {
+    /// Reads records into `batch` until it is full, or the file or block ends.
+    pub(super) fn fill(
+        &mut self,
+        batch: &mut RawBatch,
+        max_rows: usize,
+    ) -> Result<(), SourceError> {
+        match self {
+            Self::Csv(records) => records.fill(batch, max_rows),
+            Self::Jsonl(records) => records.fill(batch, max_rows),
+        }
+    }
+
+    /// Goes on with another window and returns the one before.
+    pub(super) fn replace_window(&mut self, window: Window) -> Window {
+        match self {
+            Self::Csv(records) => records.replace_window(window),
+            Self::Jsonl(records) => records.replace_window(window),
+        }
+    }
+
+    /// The same header and columns, for blocks of the file.
+    pub(super) fn for_blocks(&self) -> Self {
+        match self {
+            Self::Csv(records) => Self::Csv(records.for_blocks()),
+            Self::Jsonl(records) => Self::Jsonl(records.for_blocks()),
+        }
+    }
 }
 
 impl RecordReader {
@@ -68,7 +103,7 @@ impl RecordReader {
         Self::open_within(path, format, columns, required, Limits::default())
     }
 
-    fn open_within(
+    pub(super) fn open_within(
         path: &Path,
         format: SourceFormat,
         columns: &[String],
@@ -95,15 +130,17 @@ impl RecordReader {
     /// None at the end of the file. A batch also ends after `max_rows` bad records or 64 MiB of
     /// text, so it may be short, or have no row at all, before the end is reached.
     pub fn next_batch(&mut self, max_rows: usize) -> Result<Option<ParsedBatch>, SourceError> {
-        match &mut self.records {
-            Records::Csv(records) => records.fill(&mut self.batch, max_rows)?,
-            Records::Jsonl(records) => records.fill(&mut self.batch, max_rows)?,
-        }
+        self.records.fill(&mut self.batch, max_rows)?;
         if self.batch.is_empty() {
             return Ok(None);
         }
         let batch = self.batch.finish();
         batch.map(Some).map_err(|source| SourceError::Batch { path: self.path.clone(), source })
+    }
+
+    /// The file, however far it was read; none when another has taken it over.
+    pub(super) fn into_input(mut self) -> Option<Input> {
+        self.records.replace_window(Window::closed()).into_rest().0
     }
 }
 
@@ -275,6 +312,12 @@ pub enum SourceError {
         /// The columns that are there, in the file's order.
         header: Vec<String>,
     },
+    /// A reading thread ended without a result: a bug of ours.
+    #[error("reading {} was interrupted; run again, and report it should it repeat", .path.display())]
+    Interrupted {
+        /// The file.
+        path: PathBuf,
+    },
     /// Arrow refused columns of equal length and declared type: a bug of ours.
     #[error("the records of {} do not form a batch; please report this bug", .path.display())]
     Batch {
@@ -331,9 +374,13 @@ fn joined(columns: &[MissingColumn]) -> String {
 /// What the tests of the formats share.
 #[cfg(test)]
 pub(super) mod testing {
+    use std::num::NonZeroUsize;
+
     use arrow::array::{Array, AsArray};
     use arrow::datatypes::Int64Type;
+    use sha2::{Digest as _, Sha256};
 
+    use super::super::parallel::ParallelReader;
     use super::*;
 
     /// Everything read from one file.
@@ -361,9 +408,10 @@ pub(super) mod testing {
     }
 
     pub(crate) fn limits(block_bytes: usize, max_record_bytes: usize) -> Limits {
-        Limits { block_bytes, max_record_bytes }
+        Limits { block_bytes, max_record_bytes, cut_bytes: block_bytes }
     }
 
+    /// What is read in sequence, which reading on several threads must come to as well.
     pub(crate) fn read(
         format: SourceFormat,
         content: &[u8],
@@ -374,12 +422,48 @@ pub(super) mod testing {
         let path = folder.path().join("batch");
         std::fs::write(&path, content).unwrap();
         let columns: Vec<String> = columns.iter().map(|name| (*name).to_owned()).collect();
-        let mut reader = RecordReader::open_within(&path, format, &columns, &columns, limits)?;
+        let sequential = read_in_sequence(&path, format, &columns, limits);
+        let parallel = read_in_parallel(&path, format, &columns, limits);
+        match (&sequential, &parallel) {
+            (Ok(sequential), Ok(parallel)) => assert_eq!(parallel, sequential),
+            (Err(sequential), Err(parallel)) => {
+                assert_eq!(parallel.to_string(), sequential.to_string());
+            }
+            (sequential, parallel) => panic!("{sequential:?} is not {parallel:?}"),
+        }
+        sequential
+    }
+
+    fn read_in_sequence(
+        path: &Path,
+        format: SourceFormat,
+        columns: &[String],
+        limits: Limits,
+    ) -> Result<Outcome, SourceError> {
+        let mut reader = RecordReader::open_within(path, format, columns, columns, limits)?;
         let mut outcome = Outcome::default();
         while let Some(batch) = reader.next_batch(3)? {
             assert!(batch.rows.num_rows() <= 3 && batch.rejected.len() <= 3);
             collect(&batch, &mut outcome);
         }
+        Ok(outcome)
+    }
+
+    fn read_in_parallel(
+        path: &Path,
+        format: SourceFormat,
+        columns: &[String],
+        limits: Limits,
+    ) -> Result<Outcome, SourceError> {
+        let threads = NonZeroUsize::new(2).unwrap();
+        let mut reader =
+            ParallelReader::open_within(path, format, columns, columns, threads, limits)?;
+        let mut outcome = Outcome::default();
+        while let Some(batch) = reader.next_batch()? {
+            collect(&batch, &mut outcome);
+        }
+        let digest = Sha256::digest(std::fs::read(path).unwrap());
+        assert_eq!(reader.content_hash()?, format!("{digest:x}"));
         Ok(outcome)
     }
 

@@ -1,0 +1,173 @@
+//! Batch files into raw: one commit for the new files of an arrival date, each exactly once.
+//!
+//! ```text
+//! plan       which files raw does not hold yet
+//! reading    file -> records in columns, in file order    (several threads, one pass: hash too)
+//! delivery   records -> raw row groups, quarantine -> one commit
+//! ```
+
+mod delivery;
+mod reading;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::NaiveDate;
+
+use super::error::IngestError;
+use super::mapping::named_columns;
+use super::{StageContext, StageOutcome, replanning};
+use crate::lake::contracts::{self, UPDATED_AT};
+use crate::lake::ids::{self, Ids, LatePolicy};
+use crate::lake::rules::RuleBook;
+use crate::lake::{LakeError, TableName};
+use crate::sources::{SourceError, SourceFile};
+use delivery::Delivery;
+
+/// A file that raw does not hold yet.
+struct NewFile<'f> {
+    file: &'f SourceFile,
+    /// None where the file cannot be known, so that reading it once is enough.
+    content_hash: Option<String>,
+}
+
+/// What raw and the files say of each other.
+#[derive(Default)]
+struct Plan<'f> {
+    new: Vec<NewFile<'f>>,
+    /// Ids of files whose size and time are to be remembered.
+    seen: Vec<String>,
+}
+
+/// Appends those of `files` that were not delivered under `arrival_date` yet.
+pub async fn ingest(
+    stage: &StageContext<'_>,
+    arrival_date: NaiveDate,
+    files: &[SourceFile],
+    late: LatePolicy,
+) -> Result<StageOutcome, IngestError> {
+    let once = async || ingest_once(stage, arrival_date, files, late).await;
+    replanning(IngestError::is_conflict, once).await
+}
+
+async fn ingest_once(
+    stage: &StageContext<'_>,
+    arrival_date: NaiveDate,
+    files: &[SourceFile],
+    late: LatePolicy,
+) -> Result<StageOutcome, IngestError> {
+    let name = TableName::Raw(stage.feed.name.clone());
+    let required = required_columns(stage, arrival_date).await?;
+    let columns = stage.feed.columns.clone().unwrap_or_else(|| required.iter().cloned().collect());
+    let table = stage
+        .lake
+        .load_or_create(&name, &contracts::raw(&columns), &[UPDATED_AT], stage.table_properties())
+        .await?;
+    let known = stage.lake.ids(&name, &table).await?;
+    let plan = plan(&stage.feed.name, arrival_date, files, late, &known)?;
+    let mut outcome = StageOutcome {
+        version_before: table.version(),
+        version_after: table.version(),
+        up_to_date: plan.new.is_empty(),
+        rows_read: Some(0),
+        rows_new: Some(0),
+        ..StageOutcome::default()
+    };
+    if plan.new.is_empty() && plan.seen.is_empty() {
+        return Ok(outcome);
+    }
+    let delivery = Delivery { stage, name, table, arrival_date, late, required };
+    delivery.append(&plan, &mut outcome).await?;
+    Ok(outcome)
+}
+
+/// Columns that a delivery must have: those that the mapping of its arrival date names, and those
+/// the feed declares.
+async fn required_columns(
+    stage: &StageContext<'_>,
+    arrival_date: NaiveDate,
+) -> Result<BTreeSet<String>, IngestError> {
+    let feed = &stage.feed.name;
+    let ods_name = TableName::Ods(feed.clone());
+    let recorded = match stage.lake.load(&ods_name).await? {
+        Some(ods) => RuleBook::read(&ods_name, &ods)?,
+        None => None,
+    };
+    let book = recorded.unwrap_or_else(|| RuleBook::first(stage.feed));
+    let mapping = &book.mappings[book.mapping_at(arrival_date)].event;
+    let mut required = named_columns(feed, mapping).map_err(Box::new)?;
+    required.extend(stage.feed.columns.iter().flatten().cloned());
+    Ok(required)
+}
+
+/// The marks under which a file may be known: one taken in as a load of history is not delivered
+/// again by an ordinary run.
+fn marks_known(late: LatePolicy) -> &'static [LatePolicy] {
+    match late {
+        LatePolicy::Bounded => &[LatePolicy::Bounded, LatePolicy::Accepted],
+        LatePolicy::Accepted => &[LatePolicy::Accepted],
+    }
+}
+
+/// A file is known by its size and time, else by its content.
+///
+/// The content is looked at ahead only where raw has a delivery of that name and date: any other
+/// file is new whatever it holds.
+fn plan<'f>(
+    feed: &str,
+    arrival_date: NaiveDate,
+    files: &'f [SourceFile],
+    late: LatePolicy,
+    known: &Ids,
+) -> Result<Plan<'f>, SourceError> {
+    let marks = marks_known(late);
+    let mut plan = Plan::default();
+    for file in files {
+        let seen = |mark| ids::seen(feed, arrival_date, &file.name, &file.stat(), mark);
+        if marks.iter().any(|mark| known.contains(&seen(*mark))) {
+            continue;
+        }
+        plan.seen.push(seen(late));
+        if !known.contains_delivery_of(feed, arrival_date, &file.name) {
+            plan.new.push(NewFile { file, content_hash: None });
+            continue;
+        }
+        let hash = file.content_hash()?;
+        let delivery = |mark| ids::delivery(feed, arrival_date, &file.name, &hash, mark);
+        if !marks.iter().any(|mark| known.contains(&delivery(*mark))) {
+            plan.new.push(NewFile { file, content_hash: Some(hash) });
+        }
+    }
+    Ok(plan)
+}
+
+/// Those of `dates` with a file whose size and time raw has not seen under that date.
+pub async fn unseen(
+    stage: &StageContext<'_>,
+    dates: &BTreeMap<NaiveDate, Vec<SourceFile>>,
+    late: LatePolicy,
+) -> Result<BTreeSet<NaiveDate>, LakeError> {
+    let known = known_ids(stage).await?;
+    let is_seen = |date: NaiveDate, file: &SourceFile| {
+        marks_known(late).iter().any(|mark| {
+            known.contains(&ids::seen(&stage.feed.name, date, &file.name, &file.stat(), *mark))
+        })
+    };
+    Ok(dates
+        .iter()
+        .filter(|(date, files)| files.iter().any(|file| !is_seen(**date, file)))
+        .map(|(date, _)| *date)
+        .collect())
+}
+
+/// Whether any file of the feed was ever taken in.
+pub async fn has_deliveries(stage: &StageContext<'_>) -> Result<bool, LakeError> {
+    Ok(!known_ids(stage).await?.delivery_dates(&stage.feed.name).is_empty())
+}
+
+async fn known_ids(stage: &StageContext<'_>) -> Result<Ids, LakeError> {
+    let name = TableName::Raw(stage.feed.name.clone());
+    match stage.lake.load(&name).await? {
+        Some(table) => stage.lake.ids(&name, &table).await,
+        None => Ok(Ids::default()),
+    }
+}
