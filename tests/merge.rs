@@ -52,7 +52,7 @@ fn random_rows(arrival: i32, rng: &mut ChaCha8Rng) -> Vec<Row> {
             Row {
                 user: format!("u{}", rng.random_range(0..12)),
                 product: format!("p{}", rng.random_range(0..2)),
-                event: *["a", "b", "c", "x"].choose(rng).unwrap(),
+                event: ["a", "b", "c", "x"].choose(rng).unwrap(),
                 timestamp_micros: i64::from(arrival - delay) * DAY + step * rng.random_range(0..20),
                 kind: *[None, Some("bg"), Some("end")].choose(rng).unwrap(),
                 note: *[None, Some("n1"), Some("n2")].choose(rng).unwrap(),

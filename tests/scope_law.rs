@@ -218,7 +218,9 @@ fn check_calendar(rng: &mut ChaCha8Rng) -> usize {
         delivered.extend(arrivals[&arrival].iter().cloned());
         let found = ods.rows();
         let mut expected = recorded.ods(&delivered, 0);
-        expected.iter_mut().for_each(|row| row.session_id = None);
+        for row in &mut expected {
+            row.session_id = None;
+        }
         if let Some((found, expected)) = found.iter().zip(&expected).find(|(f, e)| f != e) {
             let of_key: Vec<&Row> =
                 delivered.iter().filter(|row| row.user == expected.user_id).collect();

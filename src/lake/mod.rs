@@ -146,6 +146,10 @@ impl Lake {
                 }
             }
         }
+        // The kernel takes a missing local folder for a mistake.
+        if self.location(name)?.to_file_path().is_ok_and(|folder| !folder.exists()) {
+            return Ok(None);
+        }
         let mut table = self.unloaded(name)?;
         match table.load().await {
             Ok(()) => {

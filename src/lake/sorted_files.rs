@@ -64,7 +64,8 @@ impl FileAccess {
     async fn footer(&self, path: &Path, bytes: u64) -> Result<ParquetMetaData, ParquetError> {
         let mut decoder = ParquetMetaDataPushDecoder::try_new(bytes)?
             .with_page_index_policy(PageIndexPolicy::Skip);
-        let mut wanted = vec![bytes.saturating_sub(FOOTER_BYTES)..bytes];
+        let tail = bytes.saturating_sub(FOOTER_BYTES)..bytes;
+        let mut wanted = Vec::from([tail]);
         loop {
             let fetched = self.store.get_ranges(path, &wanted).await;
             let fetched = fetched.map_err(|source| ParquetError::External(Box::new(source)))?;

@@ -224,7 +224,7 @@ impl FileInProgress {
                     group.append_column(&Bytes::from(bytes), close)?;
                 }
                 ColumnInProgress::Other(writer) => {
-                    writer.close()?.append_to_row_group(&mut group)?
+                    writer.close()?.append_to_row_group(&mut group)?;
                 }
             }
         }

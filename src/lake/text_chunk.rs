@@ -117,7 +117,6 @@ impl TextChunk {
             written.encodings.push(page.encoding());
             written.add(&writer.write_page(CompressedPage::new(page, uncompressed_bytes))?);
         }
-        drop(writer);
         std::io::Write::flush(&mut sink)?;
         let close = self.close(written)?;
         Ok((sink.into_inner()?, close))

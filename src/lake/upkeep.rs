@@ -420,8 +420,8 @@ mod tests {
 
     #[test]
     fn a_log_within_its_time_stays_whole() {
-        assert_eq!(removed(-1), Vec::<u64>::new());
-        assert_eq!(removed(2_999), Vec::<u64>::new());
+        assert!(removed(-1).is_empty());
+        assert!(removed(1_999).is_empty());
     }
 
     #[test]

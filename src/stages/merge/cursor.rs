@@ -71,7 +71,7 @@ pub(super) enum Source {
     /// A sorted file; rows delivered on or after the date are left out.
     File { reader: Box<FileReader>, delivered_before: Option<i32>, table: TableName },
     /// A sorted run of a file that was not.
-    Run(RunReader),
+    Run(Box<RunReader>),
 }
 
 /// A position among the rows of one file.

@@ -489,7 +489,9 @@ impl SliceFiles {
         users: (Option<&str>, Option<&str>),
     ) -> Result<Vec<Source>, BuildError> {
         if let Some(runs) = self.unsorted.get(file.data.path.as_ref()) {
-            let readers = runs.iter().map(|run| run.read(users.0, users.1).map(Source::Run));
+            let readers = runs
+                .iter()
+                .map(|run| run.read(users.0, users.1).map(|reader| Source::Run(Box::new(reader))));
             return Ok(readers.collect::<Result<_, _>>()?);
         }
         let reader = FileReader::new(&self.access, &file.open, &self.stored, users, READ_ROWS)?;
