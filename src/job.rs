@@ -12,7 +12,7 @@ use crate::engine::Engine;
 use crate::error::JobError;
 use crate::lake::Lake;
 use crate::lake::ids::LatePolicy;
-use crate::lake::upkeep::Kept;
+use crate::lake::upkeep::{Kept, Sweep};
 use crate::record::{Outcome, RunLog, StageRecord};
 use crate::sources::{self, SourceFile};
 use crate::stages::build::{self, Rebuild};
@@ -66,6 +66,7 @@ impl<'a> Job<'a> {
             log_days: config.retention.log_days,
         });
         let engine = Engine::new(&config.engine)?;
+        lake.serve(&engine.context(chrono_tz::Tz::UTC));
         Ok(Self { config, lake, engine, log, progress })
     }
 
@@ -89,7 +90,7 @@ impl<'a> Job<'a> {
             let files = files.remove(&date).unwrap_or_default();
             self.ingest_date(feed, date, &files, LatePolicy::Bounded).await?;
             self.build_date(feed, date, Rebuild::WhenPending).await?;
-            self.retain(feed, date).await?;
+            self.retain(feed, date, Sweep::Recent).await?;
             self.progress.date_done();
         }
         Ok(())
@@ -168,7 +169,7 @@ impl<'a> Job<'a> {
         as_of: Option<NaiveDate>,
     ) -> Result<RetentionPlan, JobError> {
         match self.as_of(feed, as_of).await? {
-            Some(as_of) => self.retain(feed, as_of).await,
+            Some(as_of) => self.retain(feed, as_of, Sweep::All).await,
             None => Ok(RetentionPlan::default()),
         }
     }
@@ -274,10 +275,16 @@ impl<'a> Job<'a> {
         self.record(&stage, arrival_date, "build", &timer, result)
     }
 
-    async fn retain(&self, feed: &FeedConfig, as_of: NaiveDate) -> Result<RetentionPlan, JobError> {
+    async fn retain(
+        &self,
+        feed: &FeedConfig,
+        as_of: NaiveDate,
+        sweep: Sweep,
+    ) -> Result<RetentionPlan, JobError> {
         self.progress.stage("retention", as_of);
         let (stage, timer) = (self.stage(feed), Timer::start());
-        let result = retention::retain(&stage, as_of, self.config.retention.raw_days).await;
+        let raw_days = self.config.retention.raw_days;
+        let result = retention::retain(&stage, as_of, raw_days, sweep).await;
         let result =
             result.map_err(|source| JobError::Retention { feed: feed.name.clone(), source });
         self.record(&stage, as_of, "retention", &timer, result)
@@ -315,7 +322,7 @@ impl<'a> Job<'a> {
 
     /// After a stage that is run without retention: a load of years of history needs checkpoints.
     async fn keep_up(&self, feed: &FeedConfig) -> Result<(), JobError> {
-        retention::keep_up(&self.stage(feed)).await.map(|_| ()).map_err(|source| {
+        retention::keep_up(&self.stage(feed), Sweep::Recent).await.map(|_| ()).map_err(|source| {
             JobError::Retention { feed: feed.name.clone(), source: source.into() }
         })
     }

@@ -43,7 +43,7 @@ impl FileTotals {
         files.into_iter().fold(Self::default(), |total, file| total.plus(file.bytes))
     }
 
-    fn plus(self, bytes: i64) -> Self {
+    pub(crate) fn plus(self, bytes: i64) -> Self {
         Self { files: self.files + 1, bytes: self.bytes + bytes }
     }
 }

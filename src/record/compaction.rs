@@ -33,7 +33,7 @@ pub(crate) async fn compact(lake: &Lake, provenance: &Provenance) -> Result<(), 
     if removes.len() <= MOST_FILES {
         return Ok(());
     }
-    let adds = rewrite(&name, &table).await?;
+    let adds = rewrite(lake, &name, &table).await?;
     let change = Change { adds, removes, ..Change::default() };
     fail::fail_point!("runs_before_compaction", |_| std::process::abort());
     match commits::commit(&name, &table, change, provenance).await {
@@ -49,6 +49,7 @@ pub(crate) async fn compact(lake: &Lake, provenance: &Provenance) -> Result<(), 
 
 /// Every row of the loaded version that is young enough, in a file of its own.
 async fn rewrite(
+    lake: &Lake,
     name: &TableName,
     table: &DeltaTable,
 ) -> Result<Vec<deltalake::kernel::Add>, LakeError> {
@@ -56,6 +57,7 @@ async fn rewrite(
     let mut config = SessionConfig::new().with_target_partitions(1);
     config.options_mut().execution.parquet.schema_force_view_types = false;
     let context = SessionContext::new_with_config(config);
+    lake.serve(&context);
     let provider = table.table_provider().with_session(Arc::new(context.state())).await;
     let first = clock::now().checked_sub_days(Days::new(KEPT_DAYS)).unwrap_or_default();
     let first =

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::lake::commits::{self, Change, Provenance};
 use crate::lake::storage::FileWriter;
+use crate::lake::upkeep::Sweep;
 use crate::lake::{Lake, LakeError, TableName, contracts};
 use crate::stages::StageOutcome;
 
@@ -125,7 +126,7 @@ impl RunLog {
     /// The record stands; what fails here is done by the next run.
     async fn look_after(&self, lake: &Lake, provenance: &Provenance) {
         let compacted = compaction::compact(lake, provenance).await;
-        let kept = lake.keep_up(&TableName::Runs, provenance).await;
+        let kept = lake.keep_up(&TableName::Runs, provenance, Sweep::Recent).await;
         for error in [compacted.err(), kept.err()].into_iter().flatten() {
             let error = crate::job::error_chain(&error);
             tracing::warn!(%error, "the record is written, but runs could not be tidied");

@@ -14,6 +14,7 @@ use crate::lake::commits::{self, Change};
 use crate::lake::contracts::UPDATED_AT;
 use crate::lake::files::{DataFile, FileTotals, by_date};
 use crate::lake::ids;
+use crate::lake::upkeep::Sweep;
 use crate::lake::{LakeError, TableName};
 
 /// Partitions that are due, and those that must wait.
@@ -81,11 +82,14 @@ pub async fn plan(
 }
 
 /// Looks after the feed's tables: files that left them, checkpoints, old log.
-pub async fn keep_up(stage: &StageContext<'_>) -> Result<Vec<RemovedFiles>, LakeError> {
+pub async fn keep_up(
+    stage: &StageContext<'_>,
+    sweep: Sweep,
+) -> Result<Vec<RemovedFiles>, LakeError> {
     let mut removed = Vec::new();
     for name in tables_of(stage) {
         let provenance = stage.provenance("retention", vec![]);
-        let upkept = stage.lake.keep_up(&name, &provenance).await?;
+        let upkept = stage.lake.keep_up(&name, &provenance, sweep).await?;
         removed.extend(removed_files(&name, upkept.removed));
     }
     Ok(removed)
@@ -159,10 +163,11 @@ pub async fn retain(
     stage: &StageContext<'_>,
     as_of: NaiveDate,
     raw_days: u32,
+    sweep: Sweep,
 ) -> Result<(RetentionPlan, StageOutcome), BuildError> {
     let once = async || retain_once(stage, as_of, raw_days).await;
     let (mut plan, outcome) = replanning(BuildError::is_conflict, once).await?;
-    plan.removed_files = keep_up(stage).await?;
+    plan.removed_files = keep_up(stage, sweep).await?;
     Ok((plan, outcome))
 }
 

@@ -97,6 +97,24 @@ fn files_that_left_a_table_leave_the_disk_when_their_time_is_over() {
 }
 
 #[test]
+fn files_that_a_killed_run_missed_leave_the_disk_with_a_later_one() {
+    let workspace = forgetting();
+    run(&workspace, 0..3);
+    let date = date_of(3);
+    workspace.write_batch(&format!("{date}.csv"), &batch(date, EVENTS));
+    let killed = workspace.program("run").env("FAILPOINTS", "ods_after_commit=return").output();
+    assert_eq!(killed.unwrap().status.signal(), Some(SIGABRT));
+    let unnamed = |workspace: &Workspace| {
+        data_files(workspace, "ods/events").len() - active_files(workspace, &ods())
+    };
+    let missed = unnamed(&workspace);
+    assert!(missed > 0);
+    run(&workspace, 4..14);
+    assert_eq!(unnamed(&workspace), 0);
+    assert_eq!(ods_lines(&workspace).len(), 14 * EVENTS);
+}
+
+#[test]
 fn a_dry_run_names_files_that_left_a_table_and_removes_none() {
     let workspace = keeping();
     run(&workspace, 0..4);
