@@ -32,7 +32,7 @@ pub mod upkeep;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -105,7 +105,7 @@ impl Lake {
             Url::parse(&with_slash)
                 .map_err(|source| LakeError::BadLocation { location: url.to_owned(), source })?
         } else {
-            Url::from_directory_path(Path::new(url))
+            Url::from_directory_path(without_parents(Path::new(url)))
                 .map_err(|()| LakeError::RelativeLocation { location: url.to_owned() })?
         };
         let store = Arc::new(metered_store(&root)?);
@@ -241,6 +241,19 @@ impl Lake {
             .and_then(DeltaTableBuilder::build)
             .map_err(|source| LakeError::read(name, source))
     }
+}
+
+/// The path without `..`, which stores refuse: each leads where the system would go, so a link is
+/// followed before it.
+fn without_parents(path: &Path) -> PathBuf {
+    path.components().fold(PathBuf::new(), |resolved, component| match component {
+        Component::ParentDir => {
+            let mut folder = resolved.canonicalize().unwrap_or(resolved);
+            folder.pop();
+            folder
+        }
+        other => resolved.join(other),
+    })
 }
 
 /// The store that the library would make for `root`, metered. One client serves every table.
