@@ -24,7 +24,7 @@ const YOUNG: std::ops::Range<u64> = 10..20;
 const OLD: std::ops::Range<u64> = 365..375;
 /// Before a measured run, the dates it rewrites have the size of its own.
 const LEAD: u64 = 6;
-const EVENTS_MEASURED: usize = 20_000;
+const EVENTS_MEASURED: usize = 100_000;
 const EVENTS_BETWEEN: usize = 100;
 /// Log files of one table: a checkpoint, its commit, `_last_checkpoint`, and the commits until the
 /// next checkpoint.
@@ -32,7 +32,10 @@ const MOST_LOG_FILES: usize = 16;
 /// Small files of `runs` before they are joined.
 const MOST_RUN_FILES: usize = 31;
 
+/// One thread, so that a date has one file on any machine.
 const CONFIGURATION: &str = r#"
+[engine]
+threads = 1
 [retention]
 raw_days = 5
 removed_files_days = 0
