@@ -36,7 +36,7 @@ use super::files::FileTotals;
 use super::{Lake, LakeError, TableName};
 
 /// Commits after which a table gets a checkpoint: a first load then reads the checkpoint and
-/// fewer commits than this. A checkpoint of a year of dates measures 60 KB and 15 ms.
+/// fewer commits than this. The checkpoint of ODS with 400 dates has 208 KB (one file a date).
 pub const CHECKPOINT_COMMITS: u64 = 10;
 
 const DELETED_FILES_PROPERTY: &str = "delta.deletedFileRetentionDuration";
