@@ -19,7 +19,7 @@ use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use sessionlake::job::Dates;
-use sessionlake::lake::contracts;
+use sessionlake::lake::{TableName, contracts};
 use sessionlake::reference::Expected;
 use sessionlake::stages::rules::RuleChange;
 
@@ -196,7 +196,7 @@ fn ods_is_what_the_library_would_have_merged() {
 /// Paths of the live files of `ods/events` by event date.
 fn files(workspace: &Workspace) -> BTreeMap<String, BTreeSet<String>> {
     let mut dates: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for path in workspace.ods_files() {
+    for path in workspace.live_files(&TableName::Ods("events".to_owned())) {
         let (folder, _) = path.split_once('/').unwrap();
         dates.entry(folder.to_owned()).or_default().insert(path.clone());
     }

@@ -11,7 +11,7 @@ use super::file::{EventFile, FeedFile, SessionFile, WindowFile};
 use super::location::{self, Roots};
 use super::problems::Problems;
 use super::reason::{Reason, nearest};
-use super::validate::{accepted, optional, required, text_or, whole_number};
+use super::validate::{accepted, one_of, optional, required, text_or, whole_number};
 use super::{
     ARRIVAL_DATE, EventMapping, FeedConfig, OnMissing, SessionRules, SourceFormat, WindowRules,
     feed_names, units,
@@ -254,13 +254,8 @@ impl Feed<'_> {
         choices: &[T],
         shown: impl Fn(T) -> &'static str,
     ) -> Option<T> {
-        let chosen = choices.iter().copied().find(|choice| shown(*choice) == value);
-        if chosen.is_none() {
-            let allowed: Vec<&'static str> = choices.iter().copied().map(shown).collect();
-            let suggestion = nearest(value, allowed.iter().copied()).map(ToOwned::to_owned);
-            self.add(key, Reason::NotOneOf { value: value.to_owned(), allowed, suggestion });
-        }
-        chosen
+        let at = self.key(key);
+        accepted(self.problems, &at, one_of(value, choices, shown))
     }
 
     fn add(&mut self, key: &str, reason: Reason) {

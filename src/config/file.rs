@@ -19,6 +19,7 @@ pub(crate) struct File {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct LakeFile {
     pub(crate) url: Option<String>,
+    pub(crate) compression: Option<String>,
 }
 
 /// `[engine]`

@@ -67,6 +67,8 @@ pub struct LakeConfig {
     /// An absolute path or `s3://bucket/prefix`, without a trailing slash. May hold credentials:
     /// print [`LakeConfig::redacted_url`] instead. Default: `lake` beside the configuration file.
     pub url: String,
+    /// How data files of raw and ODS are compressed. Default: [`Compression::Snappy`].
+    pub compression: Compression,
 }
 
 impl LakeConfig {
@@ -78,7 +80,37 @@ impl LakeConfig {
 
 impl fmt::Debug for LakeConfig {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("LakeConfig").field("url", &self.redacted_url()).finish()
+        formatter
+            .debug_struct("LakeConfig")
+            .field("url", &self.redacted_url())
+            .field("compression", &self.compression)
+            .finish()
+    }
+}
+
+/// How the pages of data files are compressed; every Parquet reader of today knows all of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// Fast both ways.
+    #[default]
+    Snappy,
+    /// A little smaller and as fast.
+    Lz4Raw,
+    /// A third smaller, at its fastest level.
+    Zstd,
+}
+
+impl Compression {
+    /// Every codec, in the order of the documentation.
+    pub const ALL: [Self; 3] = [Self::Snappy, Self::Lz4Raw, Self::Zstd];
+
+    /// The name as written in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Snappy => "snappy",
+            Self::Lz4Raw => "lz4_raw",
+            Self::Zstd => "zstd",
+        }
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) enum Reason {
     Empty,
     #[error("{value} is out of range")]
     OutOfRange { value: i64, least: i64, most: i64 },
-    #[error("`{value}` is not {}", allowed.join(" or "))]
+    #[error("`{value}` is not {}", either(allowed))]
     NotOneOf { value: String, allowed: Vec<&'static str>, suggestion: Option<String> },
     #[error("`{value}` is not a duration: {cause}")]
     NotADuration { value: String, cause: humantime::DurationError },
@@ -161,6 +161,14 @@ fn longer_lookback(days_needed: i64) -> String {
 
 fn joined<T: AsRef<str>>(names: &[T]) -> String {
     names.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(", ")
+}
+
+/// `snappy, lz4_raw or zstd`
+fn either(names: &[&str]) -> String {
+    match names {
+        [first @ .., last] if !first.is_empty() => format!("{} or {last}", joined(first)),
+        _ => names.concat(),
+    }
 }
 
 /// The known name nearest to a mistyped one, if one is near. The case of letters does not count.

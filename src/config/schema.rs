@@ -68,7 +68,7 @@ pub(crate) static ROOT: &[Key] = &[
     Key { name: "feed", shape: Shape::Sections(FEED), value: "" },
 ];
 
-const LAKE: &[Key] = &[text("url", "\"./lake\"")];
+const LAKE: &[Key] = &[text("url", "\"./lake\""), text("compression", "\"snappy\"")];
 
 const ENGINE: &[Key] = &[
     text("memory_limit", "\"4GiB\""),

@@ -11,7 +11,10 @@ use super::{Config, EventMapping, FeedConfig, SessionRules, WindowRules, locatio
 /// Keys that have no value (`columns`, `spill_dir`, `threads`, `timestamp_format`) are left out.
 pub fn show(config: &Config) -> String {
     let file = File {
-        lake: LakeFile { url: Some(config.lake.redacted_url()) },
+        lake: LakeFile {
+            url: Some(config.lake.redacted_url()),
+            compression: Some(config.lake.compression.as_str().to_owned()),
+        },
         engine: EngineFile {
             memory_limit: Some(units::format_bytes(config.engine.memory_limit_bytes)),
             spill_dir: config

@@ -4,11 +4,11 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use super::feed;
-use super::file::{EngineFile, File, RetentionFile};
+use super::file::{EngineFile, File, LakeFile, RetentionFile};
 use super::location::{self, Roots};
 use super::problems::Problems;
-use super::reason::Reason;
-use super::{Config, EngineConfig, LakeConfig, RetentionConfig, machine, units};
+use super::reason::{Reason, nearest};
+use super::{Compression, Config, EngineConfig, LakeConfig, RetentionConfig, machine, units};
 
 const DEFAULT_LAKE: &str = "./lake";
 const DEFAULT_RAW_DAYS: u32 = 14;
@@ -22,17 +22,29 @@ const LEAST_MEMORY_BYTES: u64 = 1 << 20;
 
 /// The configuration, or `None` with the reasons among the problems.
 pub(crate) fn config(file: File, roots: &Roots, problems: &mut Problems) -> Option<Config> {
-    let url = located(problems, roots, "lake.url", file.lake.url.as_deref(), DEFAULT_LAKE);
+    let lake = lake(file.lake, roots, problems);
     let engine = engine(file.engine, roots, problems);
     let retention = retention(&file.retention, problems);
     let feeds = feed::feeds(file.feed, roots, problems);
     Some(Config {
         base_dir: roots.base.clone(),
-        lake: LakeConfig { url: url? },
+        lake: lake?,
         engine: engine?,
         retention: retention?,
         feeds: feeds?,
     })
+}
+
+fn lake(file: LakeFile, roots: &Roots, problems: &mut Problems) -> Option<LakeConfig> {
+    let url = located(problems, roots, "lake.url", file.url.as_deref(), DEFAULT_LAKE);
+    let compression = match optional(file.compression) {
+        Some(value) => {
+            let chosen = one_of(&value, &Compression::ALL, Compression::as_str);
+            accepted(problems, "lake.compression", chosen)
+        }
+        None => Some(Compression::default()),
+    };
+    Some(LakeConfig { url: url?, compression: compression? })
 }
 
 fn engine(file: EngineFile, roots: &Roots, problems: &mut Problems) -> Option<EngineConfig> {
@@ -126,6 +138,19 @@ pub(crate) fn required(
 /// Text of a key that may stay unset, which `""` says too.
 pub(crate) fn optional(written: Option<String>) -> Option<String> {
     written.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+/// The choice of that name.
+pub(crate) fn one_of<T: Copy>(
+    value: &str,
+    choices: &[T],
+    shown: impl Fn(T) -> &'static str,
+) -> Result<T, Reason> {
+    choices.iter().copied().find(|choice| shown(*choice) == value).ok_or_else(|| {
+        let allowed: Vec<&'static str> = choices.iter().copied().map(shown).collect();
+        let suggestion = nearest(value, allowed.iter().copied()).map(ToOwned::to_owned);
+        Reason::NotOneOf { value: value.to_owned(), allowed, suggestion }
+    })
 }
 
 /// A whole number within bounds, or the default when not written.

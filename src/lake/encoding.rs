@@ -12,7 +12,7 @@ use deltalake::parquet::arrow::arrow_writer::{
     ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves,
 };
 use deltalake::parquet::arrow::{ArrowSchemaConverter, add_encoded_arrow_schema_to_metadata};
-use deltalake::parquet::basic::{Compression, Encoding};
+use deltalake::parquet::basic::Encoding;
 use deltalake::parquet::column::writer::ColumnCloseResult;
 use deltalake::parquet::errors::{ParquetError, Result};
 use deltalake::parquet::file::properties::{
@@ -20,6 +20,9 @@ use deltalake::parquet::file::properties::{
 };
 use deltalake::parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use deltalake::parquet::schema::types::{ColumnPath, TypePtr};
+
+use super::codec;
+use crate::config::Compression;
 
 /// Values looked at to tell whether a column repeats itself.
 const SAMPLE_VALUES: usize = 2048;
@@ -72,8 +75,12 @@ struct EncodedConstants {
 
 impl RowGroupEncoder {
     /// An encoder for files of `schema`; `sample` are some of their rows.
-    pub(super) fn new(schema: &SchemaRef, sample: &[Run]) -> Result<Self> {
-        let mut properties = properties(schema, sample);
+    pub(super) fn new(
+        schema: &SchemaRef,
+        sample: &[Run],
+        compression: Compression,
+    ) -> Result<Self> {
+        let mut properties = properties(schema, sample, compression)?;
         add_encoded_arrow_schema_to_metadata(schema, &mut properties);
         let properties = Arc::new(properties);
         let constant_at = |name: &str| sample.first()?.constants.schema().index_of(name).ok();
@@ -215,9 +222,13 @@ fn column<'b>(batch: &'b RecordBatch, name: &str) -> Result<&'b ArrayRef> {
 
 /// Nobody looks for rows by the values of these columns, so none has statistics. A dictionary
 /// costs a look-up for each value, and pays off only where values repeat.
-fn properties(schema: &Schema, sample: &[Run]) -> WriterProperties {
+fn properties(
+    schema: &Schema,
+    sample: &[Run],
+    compression: Compression,
+) -> Result<WriterProperties> {
     let mut properties = WriterProperties::builder()
-        .set_compression(Compression::SNAPPY)
+        .set_compression(codec::parquet(compression)?)
         .set_statistics_enabled(EnabledStatistics::None)
         .set_offset_index_disabled(true)
         .set_created_by(concat!("sessionlake ", env!("CARGO_PKG_VERSION")).to_owned());
@@ -232,7 +243,7 @@ fn properties(schema: &Schema, sample: &[Run]) -> WriterProperties {
             _ => properties,
         };
     }
-    properties.build()
+    Ok(properties.build())
 }
 
 fn encoded(

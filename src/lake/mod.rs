@@ -12,6 +12,7 @@
 //! change is one commit ([`commits`]). What no version within reach needs any more leaves the store
 //! ([`upkeep`]).
 
+mod codec;
 pub mod commits;
 pub mod contracts;
 mod encoding;
@@ -21,6 +22,7 @@ pub mod ids;
 mod loaded;
 mod log_cache;
 mod requests;
+mod rle_hybrid;
 pub mod row_groups;
 pub mod rules;
 pub mod sorted_files;
@@ -49,6 +51,7 @@ use url::Url;
 pub use error::LakeError;
 pub use requests::Requests;
 
+use crate::config::Compression;
 use ids::Ids;
 use loaded::LoadedTables;
 use store::MeteredStore;
@@ -93,6 +96,7 @@ pub struct Lake {
     store: Arc<MeteredStore>,
     loaded: Arc<LoadedTables>,
     kept: Kept,
+    compression: Compression,
 }
 
 impl Lake {
@@ -109,7 +113,13 @@ impl Lake {
                 .map_err(|()| LakeError::RelativeLocation { location: url.to_owned() })?
         };
         let store = Arc::new(metered_store(&root)?);
-        Ok(Self { root, store, loaded: Arc::default(), kept: Kept::default() })
+        Ok(Self {
+            root,
+            store,
+            loaded: Arc::default(),
+            kept: Kept::default(),
+            compression: Compression::default(),
+        })
     }
 
     /// The same lake, with its own times for what has left a table and for the log.
@@ -117,6 +127,18 @@ impl Lake {
     pub fn keeping(mut self, kept: Kept) -> Self {
         self.kept = kept;
         self
+    }
+
+    /// The same lake, writing raw and ODS with that codec; files that are there stay as they are.
+    #[must_use]
+    pub fn compressing(mut self, compression: Compression) -> Self {
+        self.compression = compression;
+        self
+    }
+
+    /// The codec of new data files of raw and ODS.
+    pub fn compression(&self) -> Compression {
+        self.compression
     }
 
     /// What this lake has asked of its store so far.

@@ -19,9 +19,11 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::task::{JoinHandle, spawn_blocking};
 use uuid::Uuid;
 
+use super::codec;
 use super::encoding::{EncodedRowGroup, RowGroupEncoder, Run};
 use super::{LakeError, TableName};
 use crate::clock;
+use crate::config::Compression;
 
 /// Bytes that one request of an upload carries; S3 accepts no part below 5 MiB but the last.
 const UPLOAD_PART_BYTES: usize = 8 << 20;
@@ -51,6 +53,7 @@ pub struct RowGroupWriter {
     /// Name and value of the only partition column.
     partition: (&'static str, String),
     threads: usize,
+    compression: Compression,
     sizes: Sizes,
     /// Rows of the row group being filled.
     filling: Vec<Run>,
@@ -80,9 +83,10 @@ impl RowGroupWriter {
         schema: &SchemaRef,
         partition: (&'static str, String),
         threads: NonZeroUsize,
+        compression: Compression,
     ) -> Self {
         let store = table.log_store().object_store(None);
-        Self::with_sizes(name, store, schema, partition, threads, SIZES)
+        Self::with_sizes(name, store, schema, partition, threads, compression, SIZES)
     }
 
     fn with_sizes(
@@ -91,6 +95,7 @@ impl RowGroupWriter {
         schema: &SchemaRef,
         partition: (&'static str, String),
         threads: NonZeroUsize,
+        compression: Compression,
         sizes: Sizes,
     ) -> Self {
         let columns = schema.fields().iter().filter(|field| field.name() != partition.0);
@@ -101,6 +106,7 @@ impl RowGroupWriter {
             schema,
             partition,
             threads: threads.get(),
+            compression,
             sizes,
             filling: Vec::new(),
             filling_rows: 0,
@@ -160,7 +166,7 @@ impl RowGroupWriter {
         if let Some(encoder) = &self.encoder {
             return Ok(Arc::clone(encoder));
         }
-        let encoder = RowGroupEncoder::new(&self.schema, sample)
+        let encoder = RowGroupEncoder::new(&self.schema, sample, self.compression)
             .map_err(|source| failed(&self.name, source))?;
         Ok(Arc::clone(self.encoder.insert(Arc::new(encoder))))
     }
@@ -191,7 +197,8 @@ impl RowGroupWriter {
     fn start_file(&self, encoder: &RowGroupEncoder) -> Result<DataFile, LakeError> {
         let (column, value) = &self.partition;
         let part = self.adds.len();
-        let file_name = format!("part-{part:05}-{}-c000.snappy.parquet", Uuid::new_v4());
+        let codec = codec::in_file_names(self.compression);
+        let file_name = format!("part-{part:05}-{}-c000.{codec}.parquet", Uuid::new_v4());
         let path = Path::from(format!("{column}={value}")).join(file_name);
         let store = Arc::clone(&self.store);
         let upload = BufWriter::with_capacity(store, path.clone(), UPLOAD_PART_BYTES)

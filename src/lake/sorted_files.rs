@@ -30,6 +30,7 @@ use tokio::runtime::Handle;
 
 use super::contracts::SORT_KEY;
 use super::{LakeError, TableName};
+use crate::config::Compression;
 
 pub(super) const SLICE_FROM: &str = "sessionlake.slice_from";
 /// One request brings the footer of most files.
@@ -49,6 +50,8 @@ pub struct FileAccess {
     pub table: TableName,
     /// The store, rooted at the table.
     pub store: Arc<dyn ObjectStore>,
+    /// The codec of new files.
+    pub compression: Compression,
     /// Runs the requests of threads that are not asynchronous themselves.
     pub runtime: Handle,
 }

@@ -16,7 +16,7 @@ use deltalake::parquet::arrow::ArrowSchemaConverter;
 use deltalake::parquet::arrow::arrow_writer::{
     ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves,
 };
-use deltalake::parquet::basic::{Compression, Encoding};
+use deltalake::parquet::basic::Encoding;
 use deltalake::parquet::errors::ParquetError;
 use deltalake::parquet::file::metadata::{KeyValue, ParquetMetaData, SortingColumn};
 use deltalake::parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -30,10 +30,12 @@ use tokio::io::AsyncWriteExt as _;
 use uuid::Uuid;
 
 use super::LakeError;
+use super::codec;
 use super::contracts::{PDATE, SORT_KEY};
 use super::sorted_files::{FileAccess, SLICE_FROM};
 use super::text_chunk::{Repeats, TextChunk};
 use crate::clock;
+use crate::config::Compression;
 
 /// Bytes beyond which a file ends with its row group.
 const TARGET_FILE_BYTES: usize = 128 * 1024 * 1024;
@@ -79,17 +81,19 @@ impl SortedWriter {
         pdate: i32,
         slice_from: Option<&str>,
         group_rows: usize,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, LakeError> {
+        let properties = properties(schema, slice_from, access.compression)
+            .map_err(|source| LakeError::write(&access.table, source.into()))?;
+        Ok(Self {
             access: access.clone(),
             schema: Arc::clone(schema),
             pdate,
-            properties: Arc::new(properties(schema, slice_from)),
+            properties: Arc::new(properties),
             group_rows,
             id: Uuid::new_v4(),
             file: None,
             adds: Vec::new(),
-        }
+        })
     }
 
     /// Appends rows that are not before those written so far.
@@ -135,7 +139,8 @@ impl SortedWriter {
     fn begin(&self) -> Result<FileInProgress, LakeError> {
         let date = Date32Type::to_naive_date_opt(self.pdate).unwrap_or_default();
         let (part, id) = (self.adds.len(), self.id);
-        let path = Path::from(format!("{PDATE}={date}/part-{part:05}-{id}-c000.snappy.parquet"));
+        let codec = codec::in_file_names(self.access.compression);
+        let path = Path::from(format!("{PDATE}={date}/part-{part:05}-{id}-c000.{codec}.parquet"));
         let parquet = ArrowSchemaConverter::new()
             .convert(&self.schema)
             .and_then(|schema| {
@@ -145,14 +150,15 @@ impl SortedWriter {
             .map_err(|source| self.error(&path, source))?;
         let store = Arc::clone(&self.access.store);
         let upload = BufWriter::with_capacity(store, path.clone(), UPLOAD_PART_BYTES);
-        let columns =
-            columns(&self.schema, &parquet).map_err(|source| self.error(&path, source))?;
+        let columns = columns(&self.schema, &parquet, self.access.compression)
+            .map_err(|source| self.error(&path, source))?;
         Ok(FileInProgress { path, parquet, upload, columns, group_rows: 0 })
     }
 
     fn end_group(&self, file: &mut FileInProgress) -> Result<(), LakeError> {
-        let bytes =
-            file.end_group(&self.schema).map_err(|source| self.error(&file.path, source))?;
+        let bytes = file
+            .end_group(&self.schema, self.access.compression)
+            .map_err(|source| self.error(&file.path, source))?;
         self.upload(file, bytes)
     }
 
@@ -215,7 +221,11 @@ impl FileInProgress {
     }
 
     /// Ends the row group, and gives back the bytes that are to be uploaded.
-    fn end_group(&mut self, schema: &SchemaRef) -> Result<Bytes, ParquetError> {
+    fn end_group(
+        &mut self,
+        schema: &SchemaRef,
+        compression: Compression,
+    ) -> Result<Bytes, ParquetError> {
         let mut group = self.parquet.next_row_group()?;
         for column in mem::take(&mut self.columns) {
             match column {
@@ -230,7 +240,7 @@ impl FileInProgress {
         }
         group.close()?;
         self.group_rows = 0;
-        self.columns = columns(schema, &self.parquet)?;
+        self.columns = columns(schema, &self.parquet, compression)?;
         self.parquet.flush()?;
         Ok(Bytes::from(mem::take(self.parquet.inner_mut())))
     }
@@ -239,6 +249,7 @@ impl FileInProgress {
 fn columns(
     schema: &SchemaRef,
     parquet: &SerializedFileWriter<Vec<u8>>,
+    compression: Compression,
 ) -> Result<Vec<ColumnInProgress>, ParquetError> {
     let factory = ArrowRowGroupWriterFactory::new(parquet, Arc::clone(schema));
     let writers = factory.create_column_writers(parquet.flushed_row_groups().len())?;
@@ -255,7 +266,7 @@ fn columns(
                     let repeats = if in_runs { Repeats::InRuns } else { Repeats::Anywhere };
                     let descriptor = Arc::clone(descriptor);
                     let has_statistics = SORT_KEY.contains(&name);
-                    let chunk = TextChunk::new(descriptor, repeats, has_statistics);
+                    let chunk = TextChunk::new(descriptor, repeats, has_statistics, compression);
                     ColumnInProgress::Text(Box::new(chunk))
                 }
                 _ => ColumnInProgress::Other(Box::new(writer)),
@@ -266,7 +277,11 @@ fn columns(
 
 /// Times are stored as differences, everything else by dictionary. Only the key columns have
 /// statistics: no other column would let a reader skip anything in this order.
-fn properties(schema: &Schema, slice_from: Option<&str>) -> WriterProperties {
+fn properties(
+    schema: &Schema,
+    slice_from: Option<&str>,
+    compression: Compression,
+) -> Result<WriterProperties, ParquetError> {
     let key = SORT_KEY.iter().filter_map(|name| {
         let column_idx = i32::try_from(schema.index_of(name).ok()?).ok()?;
         Some(SortingColumn { column_idx, descending: false, nulls_first: false })
@@ -274,7 +289,7 @@ fn properties(schema: &Schema, slice_from: Option<&str>) -> WriterProperties {
     let marks = slice_from
         .map(|user| vec![KeyValue { key: SLICE_FROM.to_owned(), value: Some(user.to_owned()) }]);
     let mut builder = WriterProperties::builder()
-        .set_compression(Compression::SNAPPY)
+        .set_compression(codec::parquet(compression)?)
         .set_statistics_enabled(EnabledStatistics::None)
         // All columns have an index of their pages or none has.
         .set_offset_index_disabled(true)
@@ -293,7 +308,7 @@ fn properties(schema: &Schema, slice_from: Option<&str>) -> WriterProperties {
                 .set_column_encoding(column, Encoding::DELTA_BINARY_PACKED);
         }
     }
-    builder.build()
+    Ok(builder.build())
 }
 
 /// Statistics of a file as the Delta protocol writes them: of the key columns, from those of its

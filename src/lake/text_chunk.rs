@@ -12,7 +12,7 @@
 //! | data page beyond the dictionary's limit | definition levels, then the values themselves |
 
 use arrow::array::{Array, StringArray};
-use deltalake::parquet::basic::{Compression, Encoding, PageType};
+use deltalake::parquet::basic::{Encoding, PageType};
 use deltalake::parquet::column::page::{CompressedPage, Page, PageWriteSpec, PageWriter as _};
 use deltalake::parquet::column::writer::ColumnCloseResult;
 use deltalake::parquet::data_type::ByteArray;
@@ -25,7 +25,11 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher as _;
 
-/// Bytes of a dictionary beyond which values are written as they are.
+use super::codec;
+use super::rle_hybrid::{bit_width, encode_hybrid, encode_run};
+use crate::config::Compression;
+
+/// Bytes of the dictionary of one row group.
 const DICTIONARY_BYTES: usize = 8 * 1024 * 1024;
 /// Bytes of the longest value that statistics hold; longer ones leave the column without.
 const STATISTICS_BYTES: usize = 128;
@@ -44,6 +48,9 @@ pub(super) struct TextChunk {
     descriptor: ColumnDescPtr,
     repeats: Repeats,
     has_statistics: bool,
+    compression: Compression,
+    /// Bytes of the dictionary beyond which values are written as they are.
+    dictionary_bytes: usize,
     dictionary: Dictionary,
     pages: Vec<(Page, usize)>,
     positions: Vec<u32>,
@@ -53,11 +60,18 @@ pub(super) struct TextChunk {
 }
 
 impl TextChunk {
-    pub(super) fn new(descriptor: ColumnDescPtr, repeats: Repeats, has_statistics: bool) -> Self {
+    pub(super) fn new(
+        descriptor: ColumnDescPtr,
+        repeats: Repeats,
+        has_statistics: bool,
+        compression: Compression,
+    ) -> Self {
         Self {
             descriptor,
             repeats,
             has_statistics,
+            compression,
+            dictionary_bytes: DICTIONARY_BYTES,
             dictionary: Dictionary::default(),
             pages: Vec::new(),
             positions: Vec::new(),
@@ -67,10 +81,13 @@ impl TextChunk {
         }
     }
 
-    /// Adds the values as one page.
+    /// Adds the values as one page; a page without any would end the column for some readers.
     pub(super) fn write(&mut self, values: &StringArray) -> Result<()> {
+        if values.is_empty() {
+            return Ok(());
+        }
         let mut page = self.levels(values)?;
-        let encoding = if self.dictionary.page.len() < DICTIONARY_BYTES {
+        let encoding = if self.dictionary.page.len() < self.dictionary_bytes {
             self.look_up(values);
             let width = bit_width(self.dictionary.len().saturating_sub(1));
             page.push(width);
@@ -85,7 +102,8 @@ impl TextChunk {
         };
         self.rows += values.len();
         self.nulls += values.null_count();
-        let (uncompressed_bytes, buf) = (page.len(), compress(&page)?.into());
+        let (uncompressed_bytes, buf) =
+            (page.len(), codec::compress(self.compression, &page)?.into());
         let page = Page::DataPage {
             buf,
             num_values: count(values.len())?,
@@ -105,7 +123,7 @@ impl TextChunk {
         let mut sink = TrackedWrite::new(Vec::new());
         let mut writer = SerializedPageWriter::new(&mut sink);
         let mut written = Written::default();
-        let compressed = compress(&dictionary.page)?;
+        let compressed = codec::compress(self.compression, &dictionary.page)?;
         let page = Page::DictionaryPage {
             buf: compressed.into(),
             num_values: count(dictionary.len())?,
@@ -132,7 +150,7 @@ impl TextChunk {
             i64::try_from(bytes).map_err(|source| ParquetError::External(Box::new(source)))
         };
         let mut builder = ColumnChunkMetaData::builder(self.descriptor.clone())
-            .set_compression(Compression::SNAPPY)
+            .set_compression(codec::parquet(self.compression)?)
             .set_encodings(written.encodings)
             .set_num_values(bytes(rows as u64)?)
             .set_total_compressed_size(bytes(written.compressed_bytes)?)
@@ -298,67 +316,5 @@ fn count(number: usize) -> Result<u32> {
     u32::try_from(number).map_err(|source| ParquetError::External(Box::new(source)))
 }
 
-fn compress(bytes: &[u8]) -> Result<Vec<u8>> {
-    snap::raw::Encoder::new()
-        .compress_vec(bytes)
-        .map_err(|source| ParquetError::External(Box::new(source)))
-}
-
-/// Bits that the numbers up to `largest` need.
-fn bit_width(largest: usize) -> u8 {
-    u8::try_from(usize::BITS - largest.leading_zeros()).unwrap_or(u8::MAX)
-}
-
-/// Numbers as Parquet's hybrid of runs and packed groups of eight.
-fn encode_hybrid(numbers: &[u32], width: u8, out: &mut Vec<u8>) {
-    let (mut packed_from, mut at) = (0, 0);
-    while at < numbers.len() {
-        let number = numbers[at];
-        let run = numbers[at..].iter().take_while(|other| **other == number).count();
-        // A run begins where a group of eight ends; what fills the group stays packed.
-        let fill = (8 - (at - packed_from) % 8) % 8;
-        if run >= fill + 8 {
-            encode_packed(&numbers[packed_from..at + fill], width, out);
-            encode_run(number, run - fill, width, out);
-            packed_from = at + run;
-        }
-        at += run;
-    }
-    encode_packed(&numbers[packed_from..], width, out);
-}
-
-fn encode_run(number: u32, length: usize, width: u8, out: &mut Vec<u8>) {
-    push_varint(length << 1, out);
-    let bytes = usize::from(width.div_ceil(8));
-    out.extend(&number.to_le_bytes()[..bytes]);
-}
-
-fn encode_packed(numbers: &[u32], width: u8, out: &mut Vec<u8>) {
-    if numbers.is_empty() {
-        return;
-    }
-    let groups = numbers.len().div_ceil(8);
-    push_varint(groups << 1 | 1, out);
-    let end = out.len() + groups * usize::from(width);
-    let (mut bits, mut filled) = (0_u64, 0);
-    for number in numbers {
-        bits |= u64::from(*number) << filled;
-        filled += u32::from(width);
-        while filled >= 32 {
-            out.extend(&bits.to_le_bytes()[..4]);
-            bits >>= 32;
-            filled -= 32;
-        }
-    }
-    out.extend(&bits.to_le_bytes()[..filled.div_ceil(8) as usize]);
-    // The last group is padded with zeros.
-    out.resize(end, 0);
-}
-
-fn push_varint(mut number: usize, out: &mut Vec<u8>) {
-    while number >= 0x80 {
-        out.push(number.to_le_bytes()[0] | 0x80);
-        number >>= 7;
-    }
-    out.push(number.to_le_bytes()[0]);
-}
+#[cfg(test)]
+mod tests;

@@ -114,8 +114,7 @@ async fn build_once(
     let read = read_deliveries(stage, &context, &raw, &book, &compiled, &dates).await?;
     tracing::debug!(rows = read.rows_read, seconds = clock.elapsed().as_secs_f64(), "read raw");
     let clock = Instant::now();
-    let merge =
-        Merge::new(stage.engine, &ods_name, &ods, &compiled, &book, &read.candidates, None)?;
+    let merge = Merge::new(stage, &ods_name, &ods, &compiled, &book, &read.candidates, None)?;
     let merged = merge.run().await?;
     tracing::debug!(
         rows = merged.changed_rows,

@@ -176,7 +176,7 @@ impl Reprocess<'_> {
         self.add_removed(&mut read.candidates).await?;
         let discard = Discard { from: self.from, delivered_from: self.remapped_from };
         let merge = Merge::new(
-            stage.engine,
+            stage,
             &self.ods_name,
             &self.ods,
             &self.compiled,

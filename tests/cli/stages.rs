@@ -132,3 +132,20 @@ fn a_load_of_history_is_taken_in_after_an_ordinary_run_refused_it() {
     workspace.exec("build").code(0);
     assert_eq!(workspace.ods_lines(&["note"]), ["old"]);
 }
+
+#[test]
+fn a_lake_may_change_its_compression_and_keeps_the_files_it_has() {
+    let workspace = workspace();
+    workspace.exec("run --arrival-date 2026-01-05").code(0);
+    workspace.exec("run --set lake.compression=zstd").code(0);
+    assert_eq!(workspace.ods_lines(&SHORT), BUILT);
+    let codecs = |table: fn(String) -> TableName| {
+        let files = workspace.live_files(&table("events".to_owned()));
+        let mut codecs: Vec<String> =
+            files.iter().map(|path| path.rsplit('.').nth(1).unwrap().to_owned()).collect();
+        codecs.sort();
+        codecs
+    };
+    assert_eq!(codecs(TableName::Raw), ["snappy", "zstd"]);
+    assert!(codecs(TableName::Ods).contains(&"zstd".to_owned()));
+}

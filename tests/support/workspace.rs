@@ -149,12 +149,11 @@ impl Workspace {
         rows
     }
 
-    /// Paths of the live files of `ods/events`, from the root of the table.
-    pub fn ods_files(&self) -> Vec<String> {
+    /// Paths of the live files of a table, from its root.
+    pub fn live_files(&self, name: &TableName) -> Vec<String> {
         let lake = Lake::open(&self.config().lake.url).unwrap();
-        let name = TableName::Ods("events".to_owned());
         self.runtime.block_on(async {
-            let table = lake.load(&name).await.unwrap().unwrap();
+            let table = lake.load(name).await.unwrap().unwrap();
             let files = table.snapshot().unwrap().log_data();
             files.iter().map(|file| file.path().into_owned()).collect()
         })
@@ -162,7 +161,7 @@ impl Workspace {
 
     /// Every data file of ODS says that it is sorted by key, and is.
     pub fn assert_sorted(&self) {
-        for path in self.ods_files() {
+        for path in self.live_files(&TableName::Ods("events".to_owned())) {
             let file = fs::File::open(self.path("lake/ods/events").join(&path)).unwrap();
             let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
             for group in reader.metadata().row_groups() {

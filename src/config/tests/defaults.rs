@@ -145,6 +145,7 @@ fn the_shown_configuration_holds_every_default() {
     let shown = show(&read_with(SHORTEST, &options).unwrap());
     let expected = r#"[lake]
 url = "/etc/lakes/lake"
+compression = "snappy"
 
 [engine]
 memory_limit = "1GiB"

@@ -236,3 +236,12 @@ fn a_lake_in_an_unknown_store_or_without_a_bucket_is_refused() {
          (sessionlake.toml, line 10, column 7), write s3://bucket/prefix"
     );
 }
+
+#[test]
+fn an_unknown_codec_is_told_the_nearest() {
+    assert_eq!(
+        refusal(&with("[lake]\ncompression = \"lz4\"\n")),
+        "lake.compression: `lz4` is not snappy, lz4_raw or zstd \
+         (sessionlake.toml, line 10, column 15), did you mean `lz4_raw`?"
+    );
+}

@@ -42,7 +42,9 @@ fn writer(store: &Arc<InMemory>, sizes: Sizes) -> RowGroupWriter {
     let store = Arc::clone(store) as Arc<dyn ObjectStore>;
     let name = TableName::Raw("events".to_owned());
     let threads = NonZeroUsize::new(2).unwrap();
-    RowGroupWriter::with_sizes(&name, store, &schema(), (DATE.0, DATE.1.to_owned()), threads, sizes)
+    let partition = (DATE.0, DATE.1.to_owned());
+    let compression = Compression::default();
+    RowGroupWriter::with_sizes(&name, store, &schema(), partition, threads, compression, sizes)
 }
 
 /// The rows of a file: text, file and line, and how many row groups it has.

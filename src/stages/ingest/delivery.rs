@@ -62,8 +62,14 @@ impl Delivery<'_> {
     ) -> Result<(), IngestError> {
         let schema = self.raw_schema()?;
         let partition = (UPDATED_AT, self.arrival_date.to_string());
-        let mut writer =
-            RowGroupWriter::new(&self.name, &self.table, &schema, partition, self.threads());
+        let mut writer = RowGroupWriter::new(
+            &self.name,
+            &self.table,
+            &schema,
+            partition,
+            self.threads(),
+            self.stage.lake.compression(),
+        );
         let mut delivered = Delivered::default();
         for new in &plan.new {
             if let Err(error) = self.deliver(new, &schema, &mut writer, &mut delivered).await {

@@ -40,6 +40,7 @@ use output::DateOutput;
 use plan::{KnownFile, Slices, groups};
 use slice::{DateInput, DateResult, SliceInput, SlicePass, SliceResult, SliceRules, known_columns};
 
+use super::StageContext;
 use super::error::BuildError;
 use super::mapping::CompiledBook;
 use super::sessions::DeliveryCounts;
@@ -139,7 +140,7 @@ struct Reach {
 impl<'a> Merge<'a> {
     /// A merge of `candidates` into the loaded version of `ods`.
     pub fn new(
-        engine: &'a Engine,
+        stage: &StageContext<'a>,
         name: &TableName,
         ods: &DeltaTable,
         book: &Arc<CompiledBook>,
@@ -154,6 +155,7 @@ impl<'a> Merge<'a> {
             access: FileAccess {
                 table: name.clone(),
                 store: ods.log_store().object_store(None),
+                compression: stage.lake.compression(),
                 runtime: Handle::current(),
             },
             stored: known_columns(&book.attributes),
@@ -166,7 +168,7 @@ impl<'a> Merge<'a> {
             }),
             candidates,
             discard,
-            engine,
+            engine: stage.engine,
             files,
         })
     }
@@ -474,7 +476,7 @@ impl SliceFiles {
                 date.pdate,
                 users.0,
                 self.group_rows,
-            );
+            )?;
             let table = self.access.table.clone();
             Some(DateOutput::new(table, Arc::clone(&self.file_schema), writer))
         } else {
