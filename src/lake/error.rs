@@ -6,6 +6,7 @@ use deltalake::DeltaTableError;
 use deltalake::kernel::transaction::TransactionError;
 
 use super::TableName;
+use super::commits::CommitName;
 
 /// A failure to read, write or describe a table of the lake.
 #[derive(Debug, thiserror::Error)]
@@ -85,12 +86,18 @@ pub enum LakeError {
         table: TableName,
     },
     /// Another commit came first and the two do not commute.
-    #[error("another run committed to {table} first (read version {read_version}); run again")]
+    #[error(
+        "another commit to {table} came first ({}), which this one does not go with ({mine}); \
+         run again",
+        named(theirs)
+    )]
     Conflict {
         /// The table.
         table: TableName,
-        /// The version this commit was planned on.
-        read_version: u64,
+        /// This commit, at the version it was planned on.
+        mine: CommitName,
+        /// Those that landed since.
+        theirs: Vec<CommitName>,
         /// The library's reason.
         source: Box<DeltaTableError>,
     },
@@ -175,9 +182,14 @@ impl LakeError {
     }
 
     /// Sorts a failed commit: a conflict can be planned again, anything else cannot.
-    pub(crate) fn commit(table: &TableName, read_version: u64, source: DeltaTableError) -> Self {
+    pub(crate) fn commit(
+        table: &TableName,
+        mine: CommitName,
+        theirs: Vec<CommitName>,
+        source: DeltaTableError,
+    ) -> Self {
         if is_conflict(&source) {
-            Self::Conflict { table: table.clone(), read_version, source: Box::new(source) }
+            Self::Conflict { table: table.clone(), mine, theirs, source: Box::new(source) }
         } else {
             Self::write(table, source)
         }
@@ -186,6 +198,15 @@ impl LakeError {
     /// Whether planning the stage again on the newest version may succeed.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Conflict { .. })
+    }
+}
+
+/// The newest of some commits, and how many there are.
+fn named(commits: &[CommitName]) -> String {
+    match commits {
+        [] => "which has left the log".to_owned(),
+        [only] => only.to_string(),
+        [.., last] => format!("{} commits, the last {last}", commits.len()),
     }
 }
 

@@ -8,6 +8,7 @@
 //! | `ods/<feed>` | ods | arrival date of the last build, days since 1970: makes ODS commits exclude each other |
 //! | `reprocess/<feed>` | ods, quarantine | number of reprocesses; quarantine follows ods |
 //! | `retention/<feed>` | raw | newest arrival date removed, days since 1970 |
+//! | `runs` | runs | time of the newest record, milliseconds since 1970 |
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -209,6 +210,11 @@ pub fn reprocess(feed: &str) -> String {
 /// The id that records the newest arrival date removed from raw.
 pub fn retention(feed: &str) -> String {
     format!("retention/{feed}")
+}
+
+/// The id every commit to `runs` carries.
+pub fn runs() -> String {
+    "runs".to_owned()
 }
 
 /// A Delta `txn` action.

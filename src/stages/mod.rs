@@ -18,14 +18,13 @@ pub mod sessions;
 pub mod timestamps;
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
 
 use crate::config::FeedConfig;
 use crate::engine::Engine;
 use crate::lake::Lake;
-use crate::lake::commits::Provenance;
+use crate::lake::commits::{Provenance, replanning};
 use crate::lake::files::FileTotals;
 
 /// What every stage of one run of one feed works with.
@@ -99,29 +98,6 @@ impl StageOutcome {
     /// Total of quarantined rows.
     pub fn rows_quarantined(&self) -> i64 {
         self.quarantined.values().sum()
-    }
-}
-
-/// How often a stage plans again after another run committed first.
-const ATTEMPTS: u32 = 6;
-
-/// Runs a stage; where another run committed first, plans it again on the newest versions, a
-/// bounded number of times and after a growing wait that differs between runs.
-async fn replanning<T, E: std::fmt::Display>(
-    is_conflict: impl Fn(&E) -> bool,
-    mut stage: impl AsyncFnMut() -> Result<T, E>,
-) -> Result<T, E> {
-    let mut attempt = 1;
-    loop {
-        match stage().await {
-            Err(error) if attempt < ATTEMPTS && is_conflict(&error) => {
-                tracing::warn!(%error, attempt, "planning the stage again");
-                let wait = u64::from(attempt) * rand::random_range(20..120);
-                tokio::time::sleep(Duration::from_millis(wait)).await;
-                attempt += 1;
-            }
-            ended => return ended,
-        }
     }
 }
 

@@ -21,17 +21,15 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use deltalake::DeltaTable;
+use deltalake::kernel::Metadata;
 use deltalake::kernel::MetadataExt as _;
-use deltalake::kernel::transaction::{CommitBuilder, TableReference};
-use deltalake::kernel::{Action, Metadata};
-use deltalake::protocol::DeltaOperation;
 use futures::StreamExt as _;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 
 use self::log::{checkpoint, clean_log, commits_since_checkpoint};
 use self::vacuum::{commit_before_last, expired, remove};
-use super::commits::Provenance;
+use super::commits::{self, Change, Provenance};
 use super::files::FileTotals;
 use super::{Lake, LakeError, TableName};
 
@@ -192,16 +190,8 @@ impl Lake {
         ]);
         let metadata = with_properties(state.metadata().clone(), &properties)
             .map_err(|source| LakeError::write(name, source))?;
-        let committed = CommitBuilder::from(provenance.properties(vec![]))
-            .with_actions(vec![Action::Metadata(metadata)])
-            .build(
-                Some(state as &dyn TableReference),
-                table.log_store(),
-                DeltaOperation::SetTableProperties { properties },
-            )
-            .await
-            .map_err(|source| LakeError::commit(name, state.version(), source));
-        match committed {
+        let change = Change { metadata: Some(metadata), ..Change::default() };
+        match commits::commit(name, &table, change, provenance).await {
             Ok(_) => Ok(None),
             Err(error) if error.is_conflict() => Ok(None),
             Err(error) => Err(error),
