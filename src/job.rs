@@ -61,11 +61,10 @@ impl<'a> Job<'a> {
         log: RunLog,
         progress: &'a dyn Progress,
     ) -> Result<Self, JobError> {
-        let lake =
-            Lake::open(&config.lake.url)?.compressing(config.lake.compression).keeping(Kept {
-                removed_files_days: config.retention.removed_files_days,
-                log_days: config.retention.log_days,
-            });
+        let lake = Lake::of(&config.lake)?.keeping(Kept {
+            removed_files_days: config.retention.removed_files_days,
+            log_days: config.retention.log_days,
+        });
         let engine = Engine::new(&config.engine)?;
         lake.serve(&engine.context(chrono_tz::Tz::UTC));
         Ok(Self { config, lake, engine, log, progress })

@@ -7,6 +7,7 @@
 //! - `flat`: a lake of many dates costs a run no more than a young one, and nothing piles up.
 //! - `law`: random histories through the real job, compared with the reference.
 //! - `merge`: our own merge beside the library's, and what holds of every data file.
+//! - `object_storage`: the lake on S3 servers, as on a disk, and with faults in between.
 //! - `real_data`: a year of retail and a git history, compared with the reference.
 //! - `scope_law`: ten thousand histories on winners, scope and sessions of a key alone.
 //! - `window_function`: the SQL function beside the walk that ODS is built with.
@@ -28,6 +29,7 @@ mod crash;
 mod flat;
 mod law;
 mod merge;
+mod object_storage;
 mod real_data;
 mod scope_law;
 mod support;

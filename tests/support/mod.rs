@@ -2,6 +2,7 @@
 
 pub mod model;
 pub mod program;
+pub mod s3;
 pub mod workspace;
 
 /// Microseconds in a second.

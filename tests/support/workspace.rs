@@ -9,6 +9,7 @@ use arrow::datatypes::{DataType, Date32Type, Int64Type, TimestampMicrosecondType
 use chrono::{Days, NaiveDate};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use deltalake::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use object_store::ObjectStoreExt as _;
 use sessionlake::config::{self, Config, LoadOptions};
 use sessionlake::error::JobError;
 use sessionlake::job::{Dates, Job, Progress};
@@ -104,7 +105,7 @@ impl Workspace {
 
     /// The lake as another process would open it.
     pub fn lake(&self) -> Lake {
-        Lake::open(&self.config().lake.url).unwrap()
+        Lake::of(&self.config().lake).unwrap()
     }
 
     pub fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
@@ -128,7 +129,7 @@ impl Workspace {
 
     /// All rows of a table, or none when it does not exist.
     pub fn rows(&self, name: &TableName) -> Vec<RecordBatch> {
-        let lake = Lake::open(&self.config().lake.url).unwrap();
+        let lake = Lake::of(&self.config().lake).unwrap();
         self.runtime.block_on(async {
             let Some(table) = lake.load(name).await.unwrap() else { return vec![] };
             let mut config = SessionConfig::new();
@@ -151,7 +152,7 @@ impl Workspace {
 
     /// Paths of the live files of a table, from its root.
     pub fn live_files(&self, name: &TableName) -> Vec<String> {
-        let lake = Lake::open(&self.config().lake.url).unwrap();
+        let lake = Lake::of(&self.config().lake).unwrap();
         self.runtime.block_on(async {
             let table = lake.load(name).await.unwrap().unwrap();
             let files = table.snapshot().unwrap().log_data();
@@ -161,8 +162,14 @@ impl Workspace {
 
     /// Every data file of ODS says that it is sorted by key, and is.
     pub fn assert_sorted(&self) {
-        for path in self.live_files(&TableName::Ods("events".to_owned())) {
-            let file = fs::File::open(self.path("lake/ods/events").join(&path)).unwrap();
+        let name = TableName::Ods("events".to_owned());
+        for path in self.live_files(&name) {
+            let file = self.block_on(async {
+                let table = self.lake().load(&name).await.unwrap().unwrap();
+                let store = table.log_store().object_store(None);
+                let path = object_store::path::Path::from(path.as_str());
+                store.get(&path).await.unwrap().bytes().await.unwrap()
+            });
             let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
             for group in reader.metadata().row_groups() {
                 let key = group.sorting_columns().unwrap_or_else(|| panic!("{path} has no order"));
