@@ -206,10 +206,13 @@ fn of_build(error: &BuildError) -> Verdict {
         | BuildError::AttributeTypeChanged { .. }
         | BuildError::RulesDiffer { .. }
         | BuildError::MappingTooEarly { .. }
+        | BuildError::MappingNeedsRaw { .. }
+        | BuildError::FactRefused { .. }
         | BuildError::NotCovered { .. } => Verdict::FixConfiguration,
         BuildError::Lake(source) => of_lake(source),
         BuildError::Imbalance { .. } => Verdict::Bug,
         BuildError::NothingIngested { .. }
+        | BuildError::NothingBuilt { .. }
         | BuildError::Arrow { .. }
         | BuildError::Runs(_)
         | BuildError::Stopped { .. }

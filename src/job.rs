@@ -16,8 +16,9 @@ use crate::lake::upkeep::{Kept, Sweep};
 use crate::record::{Outcome, RunLog, StageRecord};
 use crate::sources::{self, SourceFile};
 use crate::stages::build::{self, Rebuild};
+use crate::stages::deliveries::Files;
 use crate::stages::ingest;
-use crate::stages::reprocess::{self, Reprocessed};
+use crate::stages::reprocess::{self, Forecast, Reprocessed, Request, Rules, Source};
 use crate::stages::retention::{self, RetentionPlan};
 use crate::stages::rules::{self, RuleChange};
 use crate::stages::{StageContext, StageOutcome};
@@ -175,16 +176,32 @@ impl<'a> Job<'a> {
         }
     }
 
+    /// What [`Job::reprocess`] would change. Writes nothing, not even a record.
+    pub async fn forecast(
+        &self,
+        feed: &FeedConfig,
+        from: NaiveDate,
+        source: Source,
+    ) -> Result<Forecast, JobError> {
+        self.progress.stage("dry run", from);
+        let stage = self.stage(feed);
+        reprocess::forecast(&stage, request(from, source)).await.map_err(|source| {
+            let feed = feed.name.clone();
+            JobError::Reprocess { feed, from, source }
+        })
+    }
+
     /// Recomputes ODS from an event date on.
     pub async fn reprocess(
         &self,
         feed: &FeedConfig,
         from: NaiveDate,
+        source: Source,
     ) -> Result<Reprocessed, JobError> {
         self.progress.feed(&feed.name, 1);
         self.progress.stage("reprocess", from);
         let (stage, timer) = (self.stage(feed), Timer::start());
-        let result = reprocess::reprocess(&stage, from).await;
+        let result = reprocess::reprocess(&stage, request(from, source)).await;
         let result = result.map_err(|source| {
             let feed = feed.name.clone();
             JobError::Reprocess { feed, from, source }
@@ -411,6 +428,10 @@ impl<'a> Job<'a> {
         });
         result
     }
+}
+
+fn request(from: NaiveDate, source: Source) -> Request<'static> {
+    Request { from, source, rules: Rules::Configured, files: Files::All }
 }
 
 struct Timer {

@@ -11,6 +11,7 @@ mod generate;
 mod inputs;
 mod overrides;
 mod printed;
+mod reprocess;
 mod retention;
 mod rules;
 mod signals;

@@ -18,8 +18,10 @@ use sessionlake::lake::ids::LatePolicy;
 use sessionlake::reference::Expected;
 use sessionlake::stages::build::Rebuild;
 use sessionlake::stages::error::BuildError;
+use sessionlake::stages::reprocess::Source;
 use sessionlake::stages::rules::RuleChange;
 
+use crate::support::changes::changes;
 use crate::support::model::{Configuration, Recorded, Row, batch};
 use crate::support::workspace::{Workspace, date};
 
@@ -192,30 +194,59 @@ impl Happening<'_> {
         Ok(())
     }
 
+    /// From raw or from ODS; first it says what it is going to do, and writes nothing for that.
     fn reprocess(&mut self, from: i32) -> Result<(), TestCaseError> {
         if self.built.is_empty() {
             return Ok(());
         }
         let next = self.history.next;
+        let source = if self.rng.random_bool(0.5) { Source::Ods } else { Source::Raw };
         self.workspace.configure(&next.toml());
-        match self.workspace.reprocess(date(from)) {
-            Err(JobError::Reprocess { source: BuildError::NotCovered { .. }, .. }) => {
-                prop_assert!(next.raw_days < RAW_DAYS, "nothing was removed");
+        let before = self.workspace.ods(&["kind", "note"]);
+        let bytes = self.workspace.lake_bytes();
+        let forecast = self.workspace.forecast(date(from), source);
+        prop_assert!(bytes == self.workspace.lake_bytes(), "a dry run wrote to the lake");
+        match self.workspace.reprocess(date(from), source) {
+            Err(JobError::Reprocess { source: refused, .. }) => {
+                prop_assert!(forecast.is_err(), "a dry run of what is refused");
+                match refused {
+                    BuildError::NotCovered { .. } => {
+                        prop_assert_eq!(source, Source::Raw);
+                        prop_assert!(next.raw_days < RAW_DAYS, "nothing was removed");
+                    }
+                    BuildError::MappingNeedsRaw { .. } => {
+                        prop_assert_eq!(source, Source::Ods);
+                        prop_assert!(self.recorded.mappings.last().unwrap().1 != next.mapping);
+                    }
+                    other => return Err(TestCaseError::fail(other.to_string())),
+                }
                 self.workspace.configure(&self.configuration.toml());
             }
             result => {
                 done(result)?;
-                let mappings = self.recorded.mappings.clone();
-                self.recorded.restart(&next, from);
-                self.configuration = next;
-                let first = if mappings == self.recorded.mappings { from - 1 } else { i32::MIN };
-                // What it reads of raw is built, whether it was before or not.
-                let read: Vec<i32> =
-                    self.ingested.keys().copied().filter(|a| *a >= first.max(from - 1)).collect();
-                self.built_through(read);
+                self.reprocessed(from, source);
+                let after = self.workspace.ods(&["kind", "note"]);
+                let found = changes(&before, &after, self.configuration.offset());
+                prop_assert_eq!(done(forecast)?.dates, found, "the dry run said otherwise");
             }
         }
         Ok(())
+    }
+
+    fn reprocessed(&mut self, from: i32, source: Source) {
+        let next = self.history.next;
+        self.configuration = next;
+        if source == Source::Ods {
+            self.recorded.restart_sessions(&next, from);
+            return;
+        }
+        let mappings = self.recorded.mappings.clone();
+        self.recorded.restart(&next, from);
+        let first = if mappings == self.recorded.mappings { from - 1 } else { i32::MIN };
+        // What it reads of raw is built, whether it was before or not.
+        let read: Vec<i32> =
+            self.ingested.keys().copied().filter(|a| *a >= first.max(from - 1)).collect();
+        self.built_through(read);
     }
 
     fn finish(&mut self) -> Result<(), TestCaseError> {

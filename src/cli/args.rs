@@ -74,11 +74,13 @@ pub(super) enum Command {
     /// more than removed_files_days ago then leave the store.
     #[command(after_help = "Example:\n  sessionlake retention --as-of 2026-01-31 --dry-run")]
     Retention(RetentionArgs),
-    /// Recompute ODS from an event date on, from raw and under the configured rules
+    /// Recompute ODS from an event date on, under the configured rules
     ///
     /// All event dates from DATE on are replaced in one commit. Where the configured rules differ
     /// from the recorded ones, they are recorded from DATE on.
-    #[command(after_help = "Example:\n  sessionlake reprocess --from 2026-01-05")]
+    #[command(after_help = "Example, first to see what it would change:\n  \
+        sessionlake reprocess --from 2026-01-05 --dry-run\n  \
+        sessionlake reprocess --from 2026-01-05")]
     Reprocess(ReprocessArgs),
     /// Write believable sample batches: bursty sessions, late and repeated events, ties in time
     ///
@@ -187,8 +189,24 @@ pub(super) struct ReprocessArgs {
     /// First event date to recompute
     #[arg(long, value_name = "DATE")]
     pub(super) from: NaiveDate,
+    /// What to recompute from
+    #[arg(long, value_enum, default_value_t = FactSource::Raw)]
+    pub(super) source: FactSource,
+    /// Say how many events and sessions would change, by event date, and write nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
     #[command(flatten)]
     pub(super) feeds: FeedArgs,
+}
+
+/// What ODS is recomputed from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum FactSource {
+    /// The delivered rows that raw still holds.
+    Raw,
+    /// The events that ODS keeps: for a changed session rule, also where raw has expired; mapping
+    /// and window must be as recorded, and what is in quarantine stays there.
+    Ods,
 }
 
 #[derive(Debug, Args)]

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::args::{
-    Arguments, Command, ConfigCommand, DateArgs, FeedArgs, FileFormat, GenerateArgs, Global,
-    RetentionArgs,
+    Arguments, Command, ConfigCommand, DateArgs, FactSource, FeedArgs, FileFormat, GenerateArgs,
+    Global, ReprocessArgs, RetentionArgs,
 };
 use super::output;
 use super::progress::Bar;
@@ -20,6 +20,7 @@ use crate::lake::rules::RuleBook;
 use crate::record::RunLog;
 use crate::stages::build::Rebuild;
 use crate::stages::mapping::CompiledBook;
+use crate::stages::reprocess::Source;
 use crate::stages::rules::RuleChange;
 use crate::telemetry::LogFormat;
 
@@ -60,8 +61,10 @@ pub(super) async fn execute(arguments: Arguments) -> Result<Ended, JobError> {
         Command::Retention(args) => {
             on_feeds(&global, &args.feeds, Action::Retention(args.as_of)).await
         }
+        Command::Reprocess(args) if args.dry_run => forecast(&global, &args).await,
         Command::Reprocess(args) => {
-            on_feeds(&global, &args.feeds, Action::Reprocess(args.from)).await
+            let action = Action::Reprocess(args.from, source(args.source));
+            on_feeds(&global, &args.feeds, action).await
         }
     }
 }
@@ -73,7 +76,7 @@ enum Action {
     Ingest(Dates, LatePolicy),
     Build(Dates, Rebuild, RuleChange),
     Retention(Option<chrono::NaiveDate>),
-    Reprocess(chrono::NaiveDate),
+    Reprocess(chrono::NaiveDate, Source),
 }
 
 impl Action {
@@ -83,7 +86,7 @@ impl Action {
             Self::Ingest(dates, late) => job.ingest(feed, dates, late).await,
             Self::Build(dates, rebuild, change) => job.build(feed, dates, rebuild, change).await,
             Self::Retention(as_of) => job.retention(feed, as_of).await.map(|_| ()),
-            Self::Reprocess(from) => job.reprocess(feed, from).await.map(|_| ()),
+            Self::Reprocess(from, source) => job.reprocess(feed, from, source).await.map(|_| ()),
         }
     }
 }
@@ -164,6 +167,21 @@ async fn retention_plan(global: &Global, args: &RetentionArgs) -> Result<Ended, 
         plans.push((feed.name.clone(), job.retention_plan(feed, args.as_of).await?));
     }
     output::retention_plan(global.output, &plans)?;
+    Ok(Ended::Done)
+}
+
+async fn forecast(global: &Global, args: &ReprocessArgs) -> Result<Ended, JobError> {
+    let config = load(global, settings(&args.feeds))?;
+    let selected = select(&config, &args.feeds.feed)?;
+    let bar = Bar::new();
+    let job = Job::new(&config, RunLog::new(), &bar)?;
+    let mut forecasts = Vec::new();
+    for feed in selected {
+        let forecast = job.forecast(feed, args.from, source(args.source)).await?;
+        forecasts.push((feed.name.clone(), forecast));
+    }
+    bar.finish();
+    output::forecasts(global.output, &forecasts)?;
     Ok(Ended::Done)
 }
 
@@ -248,6 +266,13 @@ fn dates(args: &DateArgs) -> Result<Dates, JobError> {
         (None, Some(from), Some(to)) if from > to => Err(JobError::EmptyRange { from, to }),
         (None, Some(from), Some(to)) => Ok(Dates::Range(from, to)),
         _ => Ok(Dates::CatchUp),
+    }
+}
+
+fn source(source: FactSource) -> Source {
+    match source {
+        FactSource::Raw => Source::Raw,
+        FactSource::Ods => Source::Ods,
     }
 }
 

@@ -16,6 +16,8 @@ use crate::error::JobError;
 use crate::generate::GenerateSummary;
 use crate::job::error_chain;
 use crate::record::{Outcome, RunLog, StageRecord};
+use crate::stages::merge::DateChange;
+use crate::stages::reprocess::Forecast;
 use crate::stages::retention::RetentionPlan;
 use crate::telemetry::LogFormat;
 
@@ -152,6 +154,54 @@ pub(super) fn retention_plan(
         lines.push_str(&waits);
     }
     text(&lines)
+}
+
+/// What a reprocess would change.
+pub(super) fn forecasts(
+    format: OutputFormat,
+    forecasts: &[(String, Forecast)],
+) -> Result<(), JobError> {
+    if format == OutputFormat::Json {
+        let feeds =
+            forecasts.iter().map(|(feed, forecast)| json!({ "feed": feed, "forecast": forecast }));
+        return document(&json!({ "dry_run": true, "feeds": feeds.collect::<Vec<Value>>() }));
+    }
+    let header = [
+        "feed",
+        "event date",
+        "events new",
+        "changed",
+        "removed",
+        "sessions before",
+        "after",
+        "changed",
+    ];
+    let mut shown = table(&header, 2);
+    for (feed, forecast) in forecasts {
+        let dates = forecast.dates.iter().map(|(date, change)| (date.to_string(), change));
+        for (date, change) in dates.chain([("total".to_owned(), &forecast.total)]) {
+            let DateChange {
+                events_new,
+                events_changed,
+                events_removed,
+                sessions_before,
+                sessions_after,
+                sessions_changed,
+            } = change;
+            let counts = [
+                events_new,
+                events_changed,
+                events_removed,
+                sessions_before,
+                sessions_after,
+                sessions_changed,
+            ];
+            let counts = counts.map(ToString::to_string);
+            shown.add_row([feed.clone(), date].into_iter().chain(counts));
+        }
+    }
+    let changes = forecasts.iter().any(|(_, forecast)| !forecast.dates.is_empty());
+    text(&if changes { shown.to_string() } else { "nothing would change".to_owned() })
 }
 
 /// What `generate` wrote.

@@ -7,6 +7,8 @@
 //! | `ods/<feed>/<arrival date>` | ods | number of deliveries of that date built |
 //! | `ods/<feed>` | ods | arrival date of the last build, days since 1970: makes ODS commits exclude each other |
 //! | `reprocess/<feed>` | ods, quarantine | number of reprocesses; quarantine follows ods |
+//! | `withdraw/<feed>` | raw, ods | number of withdrawals; ods follows raw |
+//! | `withdraw-from/<feed>` | raw | first event date that the last withdrawal touches, days since 1970 |
 //! | `retention/<feed>` | raw | newest arrival date removed, days since 1970 |
 
 use std::collections::HashMap;
@@ -113,10 +115,25 @@ impl Ids {
             .collect()
     }
 
+    /// The last withdrawal.
+    pub fn withdrawal(&self, feed: &str) -> Option<Withdrawal> {
+        let from = self.version(&withdrawn_from(feed)).and_then(date_of_days)?;
+        Some(Withdrawal { number: self.version(&withdrawals(feed))?, from })
+    }
+
     /// The newest arrival date whose raw rows retention removed.
     pub fn removed_through(&self, feed: &str) -> Option<NaiveDate> {
         self.version(&retention(feed)).and_then(date_of_days)
     }
+}
+
+/// Deliveries that were taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Withdrawal {
+    /// How many withdrawals there were, this one included.
+    pub number: i64,
+    /// The first event date to recompute.
+    pub from: NaiveDate,
 }
 
 fn replay(
@@ -204,6 +221,16 @@ pub fn ods(feed: &str) -> String {
 /// The id of the last reprocess, in ods and then in quarantine: a lagging quarantine is redone.
 pub fn reprocess(feed: &str) -> String {
     format!("reprocess/{feed}")
+}
+
+/// The id that counts withdrawals, in raw and then in ods: a lagging ODS is recomputed.
+pub fn withdrawals(feed: &str) -> String {
+    format!("withdraw/{feed}")
+}
+
+/// The id of the first event date that the last withdrawal touches.
+pub fn withdrawn_from(feed: &str) -> String {
+    format!("withdraw-from/{feed}")
 }
 
 /// The id that records the newest arrival date removed from raw.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use chrono::NaiveDate;
 use deltalake::DeltaTable;
 
-use super::deliveries::read_deliveries;
+use super::deliveries::{Files, read_deliveries};
 use super::error::BuildError;
 use super::mapping::CompiledBook;
 use super::merge::{Merge, Merged};
@@ -111,7 +111,7 @@ async fn build_once(
     let compiled = Arc::new(CompiledBook::compile(&context, feed, &book, &stored)?);
     let dates = BTreeSet::from([arrival_date]);
     let clock = Instant::now();
-    let read = read_deliveries(stage, &context, &raw, &book, &compiled, &dates).await?;
+    let read = read_deliveries(stage, &context, &raw, &book, &compiled, &dates, Files::All).await?;
     tracing::debug!(rows = read.rows_read, seconds = clock.elapsed().as_secs_f64(), "read raw");
     let clock = Instant::now();
     let merge = Merge::new(stage, &ods_name, &ods, &compiled, &book, &read.candidates, None)?;
@@ -163,6 +163,19 @@ pub(crate) async fn open_ods(
         }
     };
     let book = RuleBook::read(&name, &table)?.unwrap_or(first);
+    Ok((name, table, book))
+}
+
+/// The table `ods/<feed>` and the rules it is built with, where it was built before.
+pub(crate) async fn open_built_ods(
+    stage: &StageContext<'_>,
+) -> Result<(TableName, DeltaTable, RuleBook), BuildError> {
+    let feed = &stage.feed.name;
+    let name = TableName::Ods(feed.clone());
+    let Some(table) = stage.lake.load(&name).await? else {
+        return Err(BuildError::NothingBuilt { feed: feed.clone() });
+    };
+    let book = RuleBook::read(&name, &table)?.unwrap_or_else(|| RuleBook::first(stage.feed));
     Ok((name, table, book))
 }
 

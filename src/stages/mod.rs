@@ -1,11 +1,14 @@
-//! What happens to events, in order: [`ingest`], [`build`] ([`deliveries`], [`events`], [`merge`],
-//! [`sessions`]), [`retention`]; and [`reprocess`], which rebuilds from raw.
+//! What happens to events, in order: [`ingest`], [`build`] ([`deliveries`], [`events`],
+//! [`judgement`], [`merge`], [`sessions`]), [`retention`]; and [`reprocess`], which rebuilds from raw,
+//! or from the [`facts`] of ODS.
 
 pub mod build;
 pub mod deliveries;
 pub mod error;
 pub mod events;
+pub mod facts;
 pub mod ingest;
+pub mod judgement;
 pub mod mapping;
 pub mod merge;
 pub mod quarantine;
