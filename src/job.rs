@@ -1,4 +1,7 @@
-//! The flow: ingest, build and retention for each arrival date, in order.
+//! The flow: ingest, build and retention for each arrival date, in order; and, in `recompute.rs`, ODS
+//! anew from a date on.
+
+mod recompute;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -16,9 +19,7 @@ use crate::lake::upkeep::{Kept, Sweep};
 use crate::record::{Outcome, RunLog, StageRecord};
 use crate::sources::{self, SourceFile};
 use crate::stages::build::{self, Rebuild};
-use crate::stages::deliveries::Files;
 use crate::stages::ingest;
-use crate::stages::reprocess::{self, Forecast, Reprocessed, Request, Rules, Source};
 use crate::stages::retention::{self, RetentionPlan};
 use crate::stages::rules::{self, RuleChange};
 use crate::stages::{StageContext, StageOutcome};
@@ -170,45 +171,11 @@ impl<'a> Job<'a> {
         feed: &FeedConfig,
         as_of: Option<NaiveDate>,
     ) -> Result<RetentionPlan, JobError> {
+        self.follow_withdrawal(feed).await?;
         match self.as_of(feed, as_of).await? {
             Some(as_of) => self.retain(feed, as_of, Sweep::All).await,
             None => Ok(RetentionPlan::default()),
         }
-    }
-
-    /// What [`Job::reprocess`] would change. Writes nothing, not even a record.
-    pub async fn forecast(
-        &self,
-        feed: &FeedConfig,
-        from: NaiveDate,
-        source: Source,
-    ) -> Result<Forecast, JobError> {
-        self.progress.stage("dry run", from);
-        let stage = self.stage(feed);
-        reprocess::forecast(&stage, request(from, source)).await.map_err(|source| {
-            let feed = feed.name.clone();
-            JobError::Reprocess { feed, from, source }
-        })
-    }
-
-    /// Recomputes ODS from an event date on.
-    pub async fn reprocess(
-        &self,
-        feed: &FeedConfig,
-        from: NaiveDate,
-        source: Source,
-    ) -> Result<Reprocessed, JobError> {
-        self.progress.feed(&feed.name, 1);
-        self.progress.stage("reprocess", from);
-        let (stage, timer) = (self.stage(feed), Timer::start());
-        let result = reprocess::reprocess(&stage, request(from, source)).await;
-        let result = result.map_err(|source| {
-            let feed = feed.name.clone();
-            JobError::Reprocess { feed, from, source }
-        });
-        let reprocessed = self.record(&stage, from, "reprocess", &timer, result)?;
-        self.keep_up(feed).await?;
-        Ok(reprocessed)
     }
 
     /// Notes in the log that a signal stopped the run.
@@ -252,12 +219,10 @@ impl<'a> Job<'a> {
         arrival_date: Option<NaiveDate>,
         change: RuleChange,
     ) -> Result<(), JobError> {
-        let stage = self.stage(feed);
-        let settled = match rules::settle(&stage, arrival_date, change).await {
-            Ok(()) => reprocess::finish_quarantine(&stage).await,
-            refused => refused,
-        };
-        settled.map_err(|source| JobError::Rules { feed: feed.name.clone(), source })
+        rules::settle(&self.stage(feed), arrival_date, change)
+            .await
+            .map_err(|source| JobError::Rules { feed: feed.name.clone(), source })?;
+        self.follow_withdrawal(feed).await
     }
 
     async fn ingest_date(
@@ -428,10 +393,6 @@ impl<'a> Job<'a> {
         });
         result
     }
-}
-
-fn request(from: NaiveDate, source: Source) -> Request<'static> {
-    Request { from, source, rules: Rules::Configured, files: Files::All }
 }
 
 struct Timer {

@@ -17,6 +17,7 @@ mod rules;
 mod signals;
 mod stages;
 mod usage;
+mod withdraw;
 
 use crate::support::workspace::Workspace;
 

@@ -62,7 +62,7 @@ pub enum Files<'f> {
 
 impl Files<'_> {
     /// The condition on the raw rows of an arrival date.
-    fn condition(self, arrival_date: NaiveDate) -> Expr {
+    pub(crate) fn condition(self, arrival_date: NaiveDate) -> Expr {
         let of_date = ident(UPDATED_AT)
             .eq(lit(datafusion::common::ScalarValue::Date32(Some(date32(arrival_date)))));
         match self {

@@ -12,6 +12,7 @@ use crate::engine::expressions::ExpressionError;
 use crate::engine::runs::RunError;
 use crate::lake::{LakeError, TableName};
 use crate::sources::{DiscoveryError, SourceError};
+use crate::stages::deliveries::DeliveredFile;
 
 /// A failure of `ingest`: nothing of the date's new files was appended.
 #[derive(Debug, thiserror::Error)]
@@ -186,6 +187,32 @@ pub enum BuildError {
         /// The rule, and the engine's reason.
         detail: String,
     },
+    /// No such file was delivered.
+    #[error(
+        "feed {feed}: no file named {} was delivered under arrival date {}; {}",
+        file.file, file.arrival_date, known_message(known)
+    )]
+    UnknownDelivery {
+        /// The feed.
+        feed: String,
+        /// What was asked for.
+        file: DeliveredFile,
+        /// The names that were delivered under that date.
+        known: Vec<String>,
+    },
+    /// Retention removed the rows of a delivery.
+    #[error(
+        "feed {feed}: {} of arrival date {} cannot be withdrawn, raw rows up to {removed_through} \
+         were removed by retention; its events stay in ODS", file.file, file.arrival_date
+    )]
+    DeliveryExpired {
+        /// The feed.
+        feed: String,
+        /// What was asked for.
+        file: DeliveredFile,
+        /// The newest removed arrival date.
+        removed_through: NaiveDate,
+    },
     /// There is nothing to recompute, or to compare with.
     #[error("feed {feed}: nothing was built yet; run `sessionlake build` first")]
     NothingBuilt {
@@ -265,6 +292,13 @@ impl BuildError {
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Lake(source) if source.is_conflict())
     }
+}
+
+fn known_message(known: &[String]) -> String {
+    if known.is_empty() {
+        return "nothing was delivered under that date".to_owned();
+    }
+    format!("delivered were {}", known.join(", "))
 }
 
 fn mapping_message(feed: &str, from: NaiveDate, differences: &[Difference]) -> String {

@@ -18,6 +18,7 @@ use sessionlake::lake::{Lake, Requests, TableName, contracts};
 use sessionlake::record::{RunLog, StageRecord};
 use sessionlake::reference::Expected;
 use sessionlake::stages::build::Rebuild;
+use sessionlake::stages::deliveries::DeliveredFile;
 use sessionlake::stages::reprocess::{Forecast, Source};
 use sessionlake::stages::rules::RuleChange;
 use std::sync::Arc;
@@ -88,6 +89,18 @@ impl Workspace {
 
     pub fn reprocess(&self, from: NaiveDate, source: Source) -> Result<Vec<StageRecord>, JobError> {
         self.job(async |job, feed| job.reprocess(feed, from, source).await.map(|_| ()))
+    }
+
+    pub fn withdraw(&self, file: &DeliveredFile) -> Result<Vec<StageRecord>, JobError> {
+        self.job(async |job, feed| job.withdraw(feed, file).await)
+    }
+
+    /// What a withdrawal from the feed `events` would change.
+    pub fn withdrawal_forecast(&self, file: &DeliveredFile) -> Result<Forecast, JobError> {
+        let config = self.config();
+        let job = Job::new(&config, RunLog::new(), &Quiet).unwrap();
+        let forecast = job.withdrawal_forecast(&config.feeds[0], file);
+        self.runtime.block_on(forecast).map(|(_, forecast)| forecast)
     }
 
     /// What a reprocess of the feed `events` would change.

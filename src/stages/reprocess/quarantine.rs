@@ -10,7 +10,7 @@ use crate::stages::build::{open_ods, open_raw};
 use crate::stages::deliveries::{Files, read_deliveries};
 use crate::stages::error::BuildError;
 use crate::stages::mapping::CompiledBook;
-use crate::stages::quarantine::Quarantine;
+use crate::stages::quarantine::{Quarantine, withdrawn_files};
 use crate::stages::{StageContext, replanning, rules};
 
 /// Quarantine as the last reprocess left it: done again where that was cut short between its
@@ -51,5 +51,6 @@ async fn finish_quarantine_once(stage: &StageContext<'_>) -> Result<(), BuildErr
         .collect();
     let read = read_deliveries(stage, &context, &raw, &book, &compiled, &dates, Files::All).await?;
     let id = ids::transaction(ids::reprocess(feed), done);
-    quarantine.replace_build_rows(stage, &context, &dates, &read.rejected, vec![id]).await
+    let withdrawn = withdrawn_files(feed, &dates, &raw_ids);
+    quarantine.replace_build_rows(stage, &context, &withdrawn, &read.rejected, vec![id]).await
 }
