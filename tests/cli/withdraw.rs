@@ -221,3 +221,29 @@ fn the_feed_must_be_said_where_there_are_several() {
     workspace.exec(&format!("{WITHDRAW} --feed events")).code(0);
     assert_eq!(workspace.ods_lines(&SHORT), BUILT);
 }
+
+#[test]
+fn a_withdrawal_beside_a_run_ends_right() {
+    let next = batch(&[
+        "u1,click,2026-01-05T10:05:00Z,late",
+        "u5,scroll,2026-01-05T12:01:00Z,late",
+        "u6,click,2026-01-07T10:00:00Z,g",
+    ]);
+    let undisturbed = delivered(false);
+    undisturbed.write_batch("2026-01-07/right.csv", &next);
+    undisturbed.exec("run").code(0);
+    let expected = contents(&undisturbed);
+    for _ in 0..4 {
+        let workspace = delivered(true);
+        workspace.write_batch("2026-01-07/right.csv", &next);
+        let racers = [WITHDRAW, "run --arrival-date 2026-01-07", "reprocess --from 2026-01-04"];
+        let racers = racers.map(|line| workspace.program(line).spawn().unwrap());
+        for racer in racers {
+            let output = racer.wait_with_output().unwrap();
+            assert!([Some(0), Some(4)].contains(&output.status.code()), "{output:?}");
+        }
+        workspace.exec(WITHDRAW).code(0);
+        workspace.exec("run").code(0);
+        assert_eq!(contents(&workspace), expected);
+    }
+}
