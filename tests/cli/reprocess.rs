@@ -7,7 +7,7 @@ use predicates::str::contains;
 use serde_json::json;
 use sessionlake::stages::merge::DateChange;
 
-use super::{BUILT, CONFIGURATION, SHORT, batch, workspace};
+use super::{BUILT, CONFIGURATION, SHORT, batch, empty_workspace, workspace};
 use crate::support::changes::changes;
 use crate::support::workspace::Workspace;
 
@@ -94,6 +94,24 @@ fn a_dry_run_tells_which_session_before_the_first_date_grows() {
     let change = is_foretold(&workspace, "reprocess --from 2026-01-07");
     let events = (change.events_new, change.events_changed, change.events_removed);
     assert_eq!((events, change.sessions_changed), ((1, 0, 0), 1), "{change:?}");
+}
+
+#[test]
+fn a_dry_run_tells_of_a_session_that_began_long_before_what_is_read() {
+    let workspace = empty_workspace();
+    workspace.configure(&with("timeout", "20h"));
+    let times = ["05T10:00", "06T04:00", "06T22:00", "07T16:00", "08T10:00"];
+    for time in times {
+        let row = format!("u1,click,2026-01-{time}:00Z,");
+        workspace.write_batch(&format!("2026-01-{}.csv", &time[..2]), &batch(&[&row]));
+        workspace.exec("run").code(0);
+    }
+    workspace.configure(&with("timeout", "19h"));
+    // The new entry begins with a break, so the session that began three days ago ends before it.
+    let plan = workspace.json("reprocess --from 2026-01-08 --dry-run");
+    let first = &plan["feeds"][0]["forecast"]["dates"]["2026-01-05"];
+    assert_eq!((&first["sessions_before"], &first["sessions_changed"]), (&json!(1), &json!(1)));
+    is_foretold(&workspace, "reprocess --from 2026-01-08");
 }
 
 #[test]
