@@ -11,11 +11,13 @@ mod generate;
 mod inputs;
 mod overrides;
 mod printed;
+mod reprocess;
 mod retention;
 mod rules;
 mod signals;
 mod stages;
 mod usage;
+mod withdraw;
 
 use crate::support::workspace::Workspace;
 

@@ -14,24 +14,27 @@ use sessionlake::lake::TableName;
 use crate::support::workspace::Workspace;
 
 /// Where the program can be killed, and by which commands.
-const FAIL_POINTS: [(&str, &[&str]); 12] = [
+const FAIL_POINTS: [(&str, &[&str]); 14] = [
     ("raw_quarantine_after_commit", &[RUN]),
     ("raw_before_commit", &[RUN]),
     ("raw_after_commit", &[RUN]),
-    ("quarantine_before_commit", &[RUN, FORCE, REPROCESS]),
-    ("quarantine_after_commit", &[RUN, FORCE, REPROCESS]),
+    ("quarantine_before_commit", &[RUN, FORCE, REPROCESS, WITHDRAW]),
+    ("quarantine_after_commit", &[RUN, FORCE, REPROCESS, WITHDRAW]),
     ("ods_before_commit", &[RUN, FORCE]),
     ("ods_after_commit", &[RUN, FORCE]),
     ("retention_before_commit", &[RUN]),
     ("retention_after_commit", &[RUN]),
     ("vacuum_after_removal", &[RUN, FORCE, REPROCESS]),
-    ("reprocess_before_commit", &[REPROCESS]),
-    ("reprocess_after_commit", &[REPROCESS]),
+    ("reprocess_before_commit", &[REPROCESS, WITHDRAW]),
+    ("reprocess_after_commit", &[REPROCESS, WITHDRAW]),
+    ("withdraw_before_commit", &[WITHDRAW]),
+    ("withdraw_after_commit", &[WITHDRAW]),
 ];
 
 const RUN: &str = "run --arrival-date 2026-01-20";
 const FORCE: &str = "build --arrival-date 2026-01-20 --force";
 const REPROCESS: &str = "reprocess --from 2026-01-19 --timeout 10m";
+const WITHDRAW: &str = "withdraw --file 2026-01-20/a.csv --arrival-date 2026-01-20";
 /// The arrival date that expires with 2026-01-20.
 const EXPIRED: &str = "2026-01-05";
 const SIGABRT: i32 = 6;
@@ -220,6 +223,45 @@ fn a_forced_build_killed_anywhere_and_run_again_gives_the_undisturbed_lake() {
 #[test]
 fn a_reprocess_killed_anywhere_and_run_again_gives_the_undisturbed_lake() {
     killed_anywhere_and_run_again(REPROCESS);
+}
+
+#[test]
+fn a_withdrawal_killed_anywhere_and_run_again_gives_the_undisturbed_lake() {
+    killed_anywhere_and_run_again(WITHDRAW);
+}
+
+#[test]
+fn any_next_command_ends_a_killed_withdrawal() {
+    let undisturbed = workspace_for(WITHDRAW);
+    undisturbed.exec(WITHDRAW).code(0);
+    let expected = Contents::of(&undisturbed);
+    let commands = [
+        "run",
+        "run --arrival-date 2026-01-20",
+        "build",
+        "ingest",
+        "reprocess --from 2026-01-20",
+        "retention --as-of 2026-01-20",
+    ];
+    for point in points_of(WITHDRAW).filter(|point| *point != "withdraw_before_commit") {
+        for command in commands {
+            let workspace = workspace_for(WITHDRAW);
+            crash(&workspace, WITHDRAW, point, "return");
+            workspace.exec(command).code(0);
+            assert_eq!(Contents::of(&workspace), expected, "killed at {point}, then {command}");
+        }
+    }
+}
+
+#[test]
+fn retention_waits_for_a_killed_withdrawal_that_cannot_be_ended() {
+    let workspace = workspace_for(WITHDRAW);
+    crash(&workspace, WITHDRAW, "withdraw_after_commit", "return");
+    crash(&workspace, "retention --as-of 2027-01-01", "reprocess_before_commit", "return");
+    let before = Contents::of(&workspace);
+    assert!(before.raw.iter().any(|line| line.starts_with("2026-01-19")));
+    let plan = workspace.json("retention --as-of 2027-01-01 --dry-run");
+    assert_eq!(plan["feeds"][0]["plan"]["partitions"], serde_json::json!([]));
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::args::{
-    Arguments, Command, ConfigCommand, DateArgs, FeedArgs, FileFormat, GenerateArgs, Global,
-    RetentionArgs,
+    Arguments, Command, ConfigCommand, DateArgs, FactSource, FeedArgs, FileFormat, GenerateArgs,
+    Global, ReprocessArgs, RetentionArgs, WithdrawArgs,
 };
 use super::output;
 use super::progress::Bar;
@@ -19,7 +19,9 @@ use crate::lake::ids::LatePolicy;
 use crate::lake::rules::RuleBook;
 use crate::record::RunLog;
 use crate::stages::build::Rebuild;
+use crate::stages::deliveries::DeliveredFile;
 use crate::stages::mapping::CompiledBook;
+use crate::stages::reprocess::Source;
 use crate::stages::rules::RuleChange;
 use crate::telemetry::LogFormat;
 
@@ -60,37 +62,46 @@ pub(super) async fn execute(arguments: Arguments) -> Result<Ended, JobError> {
         Command::Retention(args) => {
             on_feeds(&global, &args.feeds, Action::Retention(args.as_of)).await
         }
+        Command::Withdraw(args) => withdraw(&global, args).await,
+        Command::Reprocess(args) if args.dry_run => forecast(&global, &args).await,
         Command::Reprocess(args) => {
-            on_feeds(&global, &args.feeds, Action::Reprocess(args.from)).await
+            let action = Action::Reprocess(args.from, source(args.source));
+            on_feeds(&global, &args.feeds, action).await
         }
     }
 }
 
 /// What is done to each feed.
 #[derive(Debug, Clone, Copy)]
-enum Action {
+enum Action<'a> {
     Run(Dates, RuleChange),
     Ingest(Dates, LatePolicy),
     Build(Dates, Rebuild, RuleChange),
     Retention(Option<chrono::NaiveDate>),
-    Reprocess(chrono::NaiveDate),
+    Reprocess(chrono::NaiveDate, Source),
+    Withdraw(&'a DeliveredFile),
 }
 
-impl Action {
+impl Action<'_> {
     async fn perform(self, job: &Job<'_>, feed: &FeedConfig) -> Result<(), JobError> {
         match self {
             Self::Run(dates, change) => job.run(feed, dates, change).await,
             Self::Ingest(dates, late) => job.ingest(feed, dates, late).await,
             Self::Build(dates, rebuild, change) => job.build(feed, dates, rebuild, change).await,
             Self::Retention(as_of) => job.retention(feed, as_of).await.map(|_| ()),
-            Self::Reprocess(from) => job.reprocess(feed, from).await.map(|_| ()),
+            Self::Withdraw(file) => job.withdraw(feed, file).await,
+            Self::Reprocess(from, source) => job.reprocess(feed, from, source).await.map(|_| ()),
         }
     }
 }
 
 /// Runs the action on each feed in turn. A feed that fails does not stop the others; the first
 /// error is the command's. The record is written before the command ends, however it ends.
-async fn on_feeds(global: &Global, feeds: &FeedArgs, action: Action) -> Result<Ended, JobError> {
+async fn on_feeds(
+    global: &Global,
+    feeds: &FeedArgs,
+    action: Action<'_>,
+) -> Result<Ended, JobError> {
     let config = load(global, settings(feeds))?;
     let selected = select(&config, &feeds.feed)?;
     let log = RunLog::new();
@@ -164,6 +175,40 @@ async fn retention_plan(global: &Global, args: &RetentionArgs) -> Result<Ended, 
         plans.push((feed.name.clone(), job.retention_plan(feed, args.as_of).await?));
     }
     output::retention_plan(global.output, &plans)?;
+    Ok(Ended::Done)
+}
+
+async fn forecast(global: &Global, args: &ReprocessArgs) -> Result<Ended, JobError> {
+    let config = load(global, settings(&args.feeds))?;
+    let selected = select(&config, &args.feeds.feed)?;
+    let bar = Bar::new();
+    let job = Job::new(&config, RunLog::new(), &bar)?;
+    let mut forecasts = Vec::new();
+    for feed in selected {
+        let forecast = job.forecast(feed, args.from, source(args.source)).await?;
+        forecasts.push((feed.name.clone(), forecast));
+    }
+    bar.finish();
+    output::forecasts(global.output, &forecasts)?;
+    Ok(Ended::Done)
+}
+
+async fn withdraw(global: &Global, args: WithdrawArgs) -> Result<Ended, JobError> {
+    let config = load(global, settings(&args.feeds))?;
+    let selected = select(&config, &args.feeds.feed)?;
+    let [feed] = selected.as_slice() else {
+        let known: Vec<&str> = selected.iter().map(|feed| feed.name.as_str()).collect();
+        return Err(JobError::WhichFeed { known: known.join(", ") });
+    };
+    let file = DeliveredFile { arrival_date: args.arrival_date, file: args.file };
+    if !args.dry_run {
+        return on_feeds(global, &args.feeds, Action::Withdraw(&file)).await;
+    }
+    let bar = Bar::new();
+    let job = Job::new(&config, RunLog::new(), &bar)?;
+    let (withdrawn, forecast) = job.withdrawal_forecast(feed, &file).await?;
+    bar.finish();
+    output::withdrawal(global.output, &feed.name, withdrawn.as_ref(), forecast)?;
     Ok(Ended::Done)
 }
 
@@ -248,6 +293,13 @@ fn dates(args: &DateArgs) -> Result<Dates, JobError> {
         (None, Some(from), Some(to)) if from > to => Err(JobError::EmptyRange { from, to }),
         (None, Some(from), Some(to)) => Ok(Dates::Range(from, to)),
         _ => Ok(Dates::CatchUp),
+    }
+}
+
+fn source(source: FactSource) -> Source {
+    match source {
+        FactSource::Raw => Source::Raw,
+        FactSource::Ods => Source::Ods,
     }
 }
 

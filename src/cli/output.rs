@@ -16,8 +16,14 @@ use crate::error::JobError;
 use crate::generate::GenerateSummary;
 use crate::job::error_chain;
 use crate::record::{Outcome, RunLog, StageRecord};
+use crate::stages::merge::DateChange;
+use crate::stages::reprocess::Forecast;
 use crate::stages::retention::RetentionPlan;
+use crate::stages::withdraw::Withdrawn;
 use crate::telemetry::LogFormat;
+
+/// Characters of a content hash that tell deliveries apart.
+const SHORT_HASH: usize = 12;
 
 /// Prints an error with its causes to standard error, in the form of the log lines but whatever
 /// their filter: a collector that reads JSON finds why the command failed among them.
@@ -60,7 +66,12 @@ pub(super) fn run(format: OutputFormat, log: &RunLog) -> Result<(), JobError> {
     match format {
         OutputFormat::Json => document(&json!({ "run_id": log.run_id(), "stages": records })),
         OutputFormat::Table if records.is_empty() => text("nothing to do"),
-        OutputFormat::Table => text(&stages_table(&records).to_string()),
+        OutputFormat::Table => {
+            let withdrawn = records.iter().filter_map(|record| record.did.withdrawn.as_ref());
+            let lines: String =
+                withdrawn.map(|withdrawn| withdrawn_line(withdrawn) + "\n").collect();
+            text(&format!("{lines}{}", stages_table(&records)))
+        }
     }
 }
 
@@ -152,6 +163,90 @@ pub(super) fn retention_plan(
         lines.push_str(&waits);
     }
     text(&lines)
+}
+
+/// What a reprocess would change.
+pub(super) fn forecasts(
+    format: OutputFormat,
+    forecasts: &[(String, Forecast)],
+) -> Result<(), JobError> {
+    if format == OutputFormat::Json {
+        let feeds =
+            forecasts.iter().map(|(feed, forecast)| json!({ "feed": feed, "forecast": forecast }));
+        return document(&json!({ "dry_run": true, "feeds": feeds.collect::<Vec<Value>>() }));
+    }
+    text(&forecast_table(forecasts))
+}
+
+fn forecast_table(forecasts: &[(String, Forecast)]) -> String {
+    let header = [
+        "feed",
+        "event date",
+        "events new",
+        "changed",
+        "removed",
+        "sessions before",
+        "after",
+        "changed",
+    ];
+    let mut shown = table(&header, 2);
+    for (feed, forecast) in forecasts {
+        let dates = forecast.dates.iter().map(|(date, change)| (date.to_string(), change));
+        for (date, change) in dates.chain([("total".to_owned(), &forecast.total)]) {
+            let DateChange {
+                events_new,
+                events_changed,
+                events_removed,
+                sessions_before,
+                sessions_after,
+                sessions_changed,
+            } = change;
+            let counts = [
+                events_new,
+                events_changed,
+                events_removed,
+                sessions_before,
+                sessions_after,
+                sessions_changed,
+            ];
+            let counts = counts.map(ToString::to_string);
+            shown.add_row([feed.clone(), date].into_iter().chain(counts));
+        }
+    }
+    let changes = forecasts.iter().any(|(_, forecast)| !forecast.dates.is_empty());
+    if changes { shown.to_string() } else { "nothing would change".to_owned() }
+}
+
+/// What a withdrawal would take back and change.
+pub(super) fn withdrawal(
+    format: OutputFormat,
+    feed: &str,
+    withdrawn: Option<&Withdrawn>,
+    forecast: Forecast,
+) -> Result<(), JobError> {
+    if format == OutputFormat::Json {
+        let feeds = json!([{ "feed": feed, "withdrawn": withdrawn, "forecast": forecast }]);
+        return document(&json!({ "dry_run": true, "feeds": feeds }));
+    }
+    let Some(withdrawn) = withdrawn else {
+        return text("nothing to withdraw: it was withdrawn before");
+    };
+    let changes = forecast_table(&[(feed.to_owned(), forecast)]);
+    text(&format!("{}\n{changes}", withdrawn_line(withdrawn)))
+}
+
+fn withdrawn_line(withdrawn: &Withdrawn) -> String {
+    let Withdrawn { file, contents, rows, from } = withdrawn;
+    let contents: Vec<&str> =
+        contents.iter().map(|hash| hash.get(..SHORT_HASH).unwrap_or(hash)).collect();
+    let deliveries = match contents.as_slice() {
+        [one] => format!("1 delivery ({one})"),
+        several => format!("{} deliveries of that name ({})", several.len(), several.join(", ")),
+    };
+    let (name, date) = (&file.file, file.arrival_date);
+    format!(
+        "withdrawn: {name} of {date}, {deliveries}, {rows} rows of raw; from event date {from} on"
+    )
 }
 
 /// What `generate` wrote.

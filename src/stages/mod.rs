@@ -1,11 +1,15 @@
-//! What happens to events, in order: [`ingest`], [`build`] ([`deliveries`], [`events`], [`merge`],
-//! [`sessions`]), [`retention`]; and [`reprocess`], which rebuilds from raw.
+//! What happens to events, in order: [`ingest`], [`build`] ([`deliveries`], [`events`],
+//! [`judgement`], [`merge`], [`sessions`]), [`retention`]; and [`reprocess`], which rebuilds from raw,
+//! or from the [`facts`] of ODS, and
+//! [`withdraw`], which takes a delivery back.
 
 pub mod build;
 pub mod deliveries;
 pub mod error;
 pub mod events;
+pub mod facts;
 pub mod ingest;
+pub mod judgement;
 pub mod mapping;
 pub mod merge;
 pub mod quarantine;
@@ -16,6 +20,7 @@ pub mod retention;
 pub mod rules;
 pub mod sessions;
 pub mod timestamps;
+pub mod withdraw;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -26,6 +31,7 @@ use crate::engine::Engine;
 use crate::lake::Lake;
 use crate::lake::commits::{Provenance, replanning};
 use crate::lake::files::FileTotals;
+use withdraw::Withdrawn;
 
 /// What every stage of one run of one feed works with.
 #[derive(Debug, Clone)]
@@ -92,6 +98,9 @@ pub struct StageOutcome {
     pub version_after: Option<u64>,
     /// Nothing was left to do.
     pub up_to_date: bool,
+    /// What was taken back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub withdrawn: Option<Withdrawn>,
 }
 
 impl StageOutcome {

@@ -1,5 +1,6 @@
 //! A folder with a configuration, batches and a lake, worked on by the real job.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
@@ -18,6 +19,8 @@ use sessionlake::lake::{Lake, Requests, TableName, contracts};
 use sessionlake::record::{RunLog, StageRecord};
 use sessionlake::reference::Expected;
 use sessionlake::stages::build::Rebuild;
+use sessionlake::stages::deliveries::DeliveredFile;
+use sessionlake::stages::reprocess::{Forecast, Source};
 use sessionlake::stages::rules::RuleChange;
 use std::sync::Arc;
 
@@ -85,8 +88,44 @@ impl Workspace {
         self.job(async |job, feed| job.build(feed, dates, rebuild, RuleChange::Refuse).await)
     }
 
-    pub fn reprocess(&self, from: NaiveDate) -> Result<Vec<StageRecord>, JobError> {
-        self.job(async |job, feed| job.reprocess(feed, from).await.map(|_| ()))
+    pub fn reprocess(&self, from: NaiveDate, source: Source) -> Result<Vec<StageRecord>, JobError> {
+        self.job(async |job, feed| job.reprocess(feed, from, source).await.map(|_| ()))
+    }
+
+    pub fn withdraw(&self, file: &DeliveredFile) -> Result<Vec<StageRecord>, JobError> {
+        self.job(async |job, feed| job.withdraw(feed, file).await)
+    }
+
+    /// What a withdrawal from the feed `events` would change.
+    pub fn withdrawal_forecast(&self, file: &DeliveredFile) -> Result<Forecast, JobError> {
+        let config = self.config();
+        let job = Job::new(&config, RunLog::new(), &Quiet).unwrap();
+        let forecast = job.withdrawal_forecast(&config.feeds[0], file);
+        self.runtime.block_on(forecast).map(|(_, forecast)| forecast)
+    }
+
+    /// What a reprocess of the feed `events` would change.
+    pub fn forecast(&self, from: NaiveDate, source: Source) -> Result<Forecast, JobError> {
+        let config = self.config();
+        let job = Job::new(&config, RunLog::new(), &Quiet).unwrap();
+        self.runtime.block_on(job.forecast(&config.feeds[0], from, source))
+    }
+
+    /// Every file of the lake and what it holds.
+    pub fn lake_bytes(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let mut files = BTreeMap::new();
+        let mut folders = vec![self.path("lake")];
+        while let Some(folder) = folders.pop() {
+            let Ok(entries) = fs::read_dir(folder) else { continue };
+            for path in entries.map(|entry| entry.unwrap().path()) {
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    files.insert(path.clone(), fs::read(path).unwrap());
+                }
+            }
+        }
+        files
     }
 
     /// One arrival date as the program runs it, record included, and what it asked of the store.
