@@ -1,5 +1,7 @@
 //! The flow: ingest, build and retention for each arrival date, in order.
 
+mod maintain;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
@@ -385,7 +387,7 @@ impl<'a> Job<'a> {
     fn record<T>(
         &self,
         stage: &StageContext<'_>,
-        date: NaiveDate,
+        date: impl Into<Option<NaiveDate>>,
         name: &'static str,
         timer: &Timer,
         result: Result<(T, StageOutcome), JobError>,
@@ -400,7 +402,7 @@ impl<'a> Job<'a> {
         };
         self.log.push(StageRecord {
             feed: stage.feed.name.clone(),
-            arrival_date: Some(date),
+            arrival_date: date.into(),
             stage: name,
             started: timer.started,
             seconds: timer.clock.elapsed().as_secs_f64(),

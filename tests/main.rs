@@ -6,6 +6,7 @@
 //! - `crash`: a run killed at every fail point and run again.
 //! - `flat`: a lake of many dates costs a run no more than a young one, and nothing piles up.
 //! - `law`: random histories through the real job, compared with the reference.
+//! - `maintain`: what a lake is tidied of, and that no row of it changes.
 //! - `merge`: our own merge beside the library's, and what holds of every data file.
 //! - `real_data`: a year of retail and a git history, compared with the reference.
 //! - `scope_law`: ten thousand histories on winners, scope and sessions of a key alone.
@@ -27,6 +28,7 @@ mod cli;
 mod crash;
 mod flat;
 mod law;
+mod maintain;
 mod merge;
 mod real_data;
 mod scope_law;

@@ -80,6 +80,13 @@ pub(super) enum Command {
     /// from the recorded ones, they are recorded from DATE on.
     #[command(after_help = "Example:\n  sessionlake reprocess --from 2026-01-05")]
     Reprocess(ReprocessArgs),
+    /// Tidy up every table: files that nobody needs leave the store, small ones are joined
+    ///
+    /// Removes data files that left a table more than removed_files_days ago, files that a killed
+    /// run left and no commit names, and old log; writes a checkpoint where one is due; joins the
+    /// small files of a date that has many. No row changes.
+    #[command(after_help = "Example:\n  sessionlake maintain --dry-run")]
+    Maintain(MaintainArgs),
     /// Write believable sample batches: bursty sessions, late and repeated events, ties in time
     ///
     /// The same options give the same bytes.
@@ -187,6 +194,19 @@ pub(super) struct ReprocessArgs {
     /// First event date to recompute
     #[arg(long, value_name = "DATE")]
     pub(super) from: NaiveDate,
+    #[command(flatten)]
+    pub(super) feeds: FeedArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct MaintainArgs {
+    /// Say what would be done to each table without doing it
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Age from which on a file that no commit names belongs to a killed run, such as 12h; 0s
+    /// only while nothing else writes to the lake [default: removed_files_days, at least 1d]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(super) orphans_older_than: Option<std::time::Duration>,
     #[command(flatten)]
     pub(super) feeds: FeedArgs,
 }

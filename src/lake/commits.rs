@@ -8,6 +8,8 @@ use deltalake::kernel::{Action, Add, Metadata, Remove, Transaction};
 use deltalake::protocol::{DeltaOperation, MergePredicate, SaveMode};
 use serde_json::{Value, json};
 
+use super::ids::{self, REMOVAL};
+use super::storage::TARGET_FILE_BYTES;
 use super::{LakeError, TableName};
 
 /// Who commits and from what; written into the commit's metadata.
@@ -72,6 +74,15 @@ pub struct Change {
     pub merged: Option<MergedRows>,
 }
 
+impl Change {
+    /// Whether the same rows stand in other files afterwards, and nothing else changes.
+    fn is_compaction(&self) -> bool {
+        !self.removes.is_empty()
+            && self.removes.iter().all(|remove| !remove.data_change)
+            && self.adds.iter().all(|add| !add.data_change)
+    }
+}
+
 /// Commits `change` on top of the loaded version of `table` and returns the new version.
 ///
 /// The library rejects a concurrent commit that shares an id or touches what was read; that
@@ -85,7 +96,14 @@ pub async fn commit(
     let state = table.snapshot().map_err(|source| LakeError::read(name, source))?;
     let read_version = state.version();
     let operation = operation(&change, state.metadata().partition_columns().to_vec());
-    let properties = properties(metadata_of(&change, provenance), change.ids);
+    let mut commit_ids = change.ids.clone();
+    if !change.removes.is_empty() {
+        // The library lets a commit remove a file that a compaction has just replaced: its rows
+        // would stay in the file that took its place.
+        let version = i64::try_from(read_version).unwrap_or(i64::MAX);
+        commit_ids.push(ids::transaction(REMOVAL, version));
+    }
+    let properties = properties(metadata_of(&change, provenance), commit_ids);
     let mut actions: Vec<Action> = Vec::new();
     actions.extend(change.metadata.map(Action::Metadata));
     actions.extend(change.removes.into_iter().map(Action::Remove));
@@ -125,6 +143,12 @@ fn metadata_of(change: &Change, provenance: &Provenance) -> HashMap<String, Valu
 }
 
 fn operation(change: &Change, partition_by: Vec<String>) -> DeltaOperation {
+    if change.is_compaction() {
+        return DeltaOperation::Optimize {
+            predicate: change.read_predicate.clone(),
+            target_size: i64::try_from(TARGET_FILE_BYTES).unwrap_or(i64::MAX),
+        };
+    }
     if change.merged.is_some() {
         let action = |action_type: &str| MergePredicate {
             action_type: action_type.to_owned(),

@@ -135,6 +135,19 @@ pub enum LakeError {
         /// The store's reason.
         source: object_store::Error,
     },
+    /// What a killed writer left on a local disk cannot be listed or removed.
+    #[error(
+        "cannot tidy up {} of {table}; its rows stand, the next run tries again; may we write \
+         there?", path.display()
+    )]
+    Unfinished {
+        /// The table.
+        table: TableName,
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
     /// The rules recorded in a table cannot be read back.
     #[error("the rules recorded in {table} cannot be read; was the property `{property}` edited?")]
     Rules {

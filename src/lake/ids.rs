@@ -8,6 +8,7 @@
 //! | `ods/<feed>` | ods | arrival date of the last build, days since 1970: makes ODS commits exclude each other |
 //! | `reprocess/<feed>` | ods, quarantine | number of reprocesses; quarantine follows ods |
 //! | `retention/<feed>` | raw | newest arrival date removed, days since 1970 |
+//! | `removal` | any | version that was read: makes commits that take files out exclude each other |
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -210,6 +211,9 @@ pub fn reprocess(feed: &str) -> String {
 pub fn retention(feed: &str) -> String {
     format!("retention/{feed}")
 }
+
+/// The id of every commit that takes files out of its table.
+pub(crate) const REMOVAL: &str = "removal";
 
 /// A Delta `txn` action.
 pub fn transaction(id: impl ToString, version: i64) -> Transaction {

@@ -1,11 +1,14 @@
 //! What happens to events, in order: [`ingest`], [`build`] ([`deliveries`], [`events`], [`merge`],
-//! [`sessions`]), [`retention`]; and [`reprocess`], which rebuilds from raw.
+//! [`sessions`]), [`retention`]; [`reprocess`], which rebuilds from raw; and [`maintain`], which
+//! tidies up.
 
 pub mod build;
+mod compaction;
 pub mod deliveries;
 pub mod error;
 pub mod events;
 pub mod ingest;
+pub mod maintain;
 pub mod mapping;
 pub mod merge;
 pub mod quarantine;
