@@ -42,7 +42,8 @@ impl Job<'_> {
         orphan_age: Option<Duration>,
     ) -> Result<Maintained, JobError> {
         let name = TableName::Runs;
-        let due = self.lake.full_upkeep_due(&name, self.orphan_age(orphan_age)).await?;
+        let orphans = self.lake.survey(&name, self.orphan_age(orphan_age)).await?;
+        let due = self.lake.full_upkeep_due(&name, &orphans).await?;
         Ok(Maintained::without_compaction(&name, due))
     }
 
@@ -58,8 +59,8 @@ impl Job<'_> {
             stage: "maintain",
             input_versions: vec![],
         };
-        let orphan_age = self.orphan_age(orphan_age);
-        let upkept = self.lake.keep_up_fully(&name, &provenance, orphan_age).await?;
+        let orphans = self.lake.survey(&name, self.orphan_age(orphan_age)).await?;
+        let upkept = self.lake.keep_up_fully(&name, &provenance, orphans).await?;
         Ok(Maintained::without_compaction(&name, upkept))
     }
 

@@ -99,7 +99,10 @@ impl FileWriter {
 
     /// Finishes the files.
     pub async fn close(self) -> Result<Vec<Add>, LakeError> {
-        self.writer.close().await.map_err(|source| LakeError::write(&self.name, source))
+        fail::fail_point!("file_before_end", |_| std::process::abort());
+        let adds = self.writer.close().await;
+        fail::fail_point!("file_after_end", |_| std::process::abort());
+        adds.map_err(|source| LakeError::write(&self.name, source))
     }
 
     /// Gives the files up, after a failure of the source.

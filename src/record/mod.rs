@@ -118,7 +118,9 @@ impl RunLog {
             stage: "record",
             input_versions: vec![],
         };
+        fail::fail_point!("record_before_commit", |_| std::process::abort());
         commits::commit(&name, &table, change, &provenance).await?;
+        fail::fail_point!("record_after_commit", |_| std::process::abort());
         self.look_after(lake, &provenance).await;
         Ok(())
     }

@@ -10,6 +10,7 @@ use datafusion::sql::sqlparser::parser::ParserError;
 use crate::config::Difference;
 use crate::engine::expressions::ExpressionError;
 use crate::engine::runs::RunError;
+use crate::lake::error::file_way_out;
 use crate::lake::{LakeError, TableName};
 use crate::sources::{DiscoveryError, SourceError};
 
@@ -211,7 +212,7 @@ pub enum BuildError {
         table: TableName,
     },
     /// Reading rows of the lake, or evaluating over them.
-    #[error("cannot read the rows of {table}")]
+    #[error("cannot read the rows of {table}{}", hint(table, source))]
     Rows {
         /// The table.
         table: TableName,
@@ -231,6 +232,16 @@ impl BuildError {
     /// Whether planning the stage again on the newest version may succeed.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Lake(source) if source.is_conflict())
+    }
+}
+
+/// What to do when it is a file that cannot be read, and no expression that failed.
+fn hint(table: &TableName, error: &DataFusionError) -> String {
+    match error.find_root() {
+        DataFusionError::ParquetError(_) | DataFusionError::ObjectStore(_) => {
+            format!("; if the file is not there or not whole, {}", file_way_out(table))
+        }
+        _ => String::new(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::compaction::{self, Compacted};
 use super::error::BuildError;
 use super::{StageContext, StageOutcome};
-use crate::lake::upkeep::FullyUpkept;
+use crate::lake::upkeep::{FullyUpkept, Orphans};
 use crate::lake::{LakeError, TableName};
 
 /// What was done to one table, or would be.
@@ -39,10 +39,10 @@ pub async fn plan(
     orphan_age: Duration,
 ) -> Result<Vec<Maintained>, LakeError> {
     let mut plan = Vec::new();
-    for name in tables_of(stage) {
+    for (name, orphans) in survey(stage, orphan_age).await? {
         plan.push(Maintained {
             table: name.to_string(),
-            upkept: stage.lake.full_upkeep_due(&name, orphan_age).await?,
+            upkept: stage.lake.full_upkeep_due(&name, &orphans).await?,
             compacted: compaction::due(stage, &name).await?,
         });
     }
@@ -57,9 +57,9 @@ pub async fn maintain(
 ) -> Result<(Vec<Maintained>, StageOutcome), BuildError> {
     let mut report = Vec::new();
     let mut outcome = StageOutcome::default();
-    for name in tables_of(stage) {
+    for (name, orphans) in survey(stage, orphan_age).await? {
         let provenance = stage.provenance("maintain", vec![]);
-        let upkept = stage.lake.keep_up_fully(&name, &provenance, orphan_age).await?;
+        let upkept = stage.lake.keep_up_fully(&name, &provenance, orphans).await?;
         let (compacted, added) = compaction::compact(stage, &name).await?;
         outcome.added = outcome.added.and(added);
         outcome.removed = outcome.removed.and(compacted.joined);
@@ -67,6 +67,19 @@ pub async fn maintain(
     }
     outcome.up_to_date = report.iter().all(Maintained::is_nothing);
     Ok((report, outcome))
+}
+
+/// All tables before any of them is touched: where a file is damaged, nothing is done.
+async fn survey(
+    stage: &StageContext<'_>,
+    orphan_age: Duration,
+) -> Result<Vec<(TableName, Orphans)>, LakeError> {
+    let mut tables = Vec::new();
+    for name in tables_of(stage) {
+        let orphans = stage.lake.survey(&name, orphan_age).await?;
+        tables.push((name, orphans));
+    }
+    Ok(tables)
 }
 
 fn tables_of(stage: &StageContext<'_>) -> [TableName; 3] {

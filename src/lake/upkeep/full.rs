@@ -7,7 +7,7 @@ use super::super::commits::Provenance;
 use super::super::files::FileTotals;
 use super::super::{Lake, LakeError, TableName};
 use super::log::{Checkpoint, clean_log, commits_since_checkpoint, unneeded_log};
-use super::orphans::Orphans;
+pub use super::orphans::Orphans;
 use super::{CHECKPOINT_COMMITS, Sweep, days};
 
 /// No writer is at work on one commit for longer.
@@ -40,13 +40,22 @@ impl Lake {
         days(self.kept.removed_files_days.max(LEAST_ORPHAN_DAYS))
     }
 
+    /// Looks through the files of a table: those older than `orphan_age` that no commit names are
+    /// left over. Fails where a data file is missing or damaged, before anything is removed.
+    pub async fn survey(
+        &self,
+        name: &TableName,
+        orphan_age: Duration,
+    ) -> Result<Orphans, LakeError> {
+        Orphans::find(self, name, orphan_age).await
+    }
+
     /// What [`Lake::keep_up_fully`] would do; nothing is written.
     pub async fn full_upkeep_due(
         &self,
         name: &TableName,
-        orphan_age: Duration,
+        orphans: &Orphans,
     ) -> Result<FullyUpkept, LakeError> {
-        let orphans = Orphans::find(self, name, orphan_age).await?.totals();
         let Some(table) = self.load(name).await? else {
             return Ok(FullyUpkept::default());
         };
@@ -56,25 +65,24 @@ impl Lake {
         let log = unneeded_log(name, &table, self.kept.log(), planned).await?;
         Ok(FullyUpkept {
             removed_files: self.expired_files(name).await?,
-            orphans,
+            orphans: orphans.totals(),
             checkpoint,
             log_files: log.iter().fold(FileTotals::default(), |all, file| all.plus(file.bytes)),
         })
     }
 
-    /// [`Lake::keep_up`] of everything that is due, old log, and files older than `orphan_age`
-    /// that no commit names. Safe beside a writer that commits its files before they are as old
-    /// as that.
+    /// [`Lake::keep_up`] of everything that is due, old log, and what a survey has found left
+    /// over. Safe beside a writer that commits its files before they are as old as those.
     pub async fn keep_up_fully(
         &self,
         name: &TableName,
         provenance: &Provenance,
-        orphan_age: Duration,
+        orphans: Orphans,
     ) -> Result<FullyUpkept, LakeError> {
-        let orphans = Orphans::find(self, name, orphan_age).await?;
         let Some(table) = self.load(name).await? else {
             return Ok(FullyUpkept::default());
         };
+        fail::fail_point!("orphans_before_removal", |_| std::process::abort());
         let orphans = orphans.remove(name, &table).await?;
         fail::fail_point!("orphans_after_removal", |_| std::process::abort());
         let upkept = self.keep_up(name, provenance, Sweep::All).await?;

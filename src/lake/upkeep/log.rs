@@ -70,7 +70,9 @@ pub(super) async fn clean_log(
     let unneeded = unneeded_log(name, table, kept, Checkpoint::AsListed).await?;
     let store = table.log_store().object_store(None);
     let paths = unneeded.iter().map(|file| file.path.clone()).collect();
+    fail::fail_point!("log_before_removal", |_| std::process::abort());
     let removed = delete(name, store.as_ref(), paths).await?;
+    fail::fail_point!("log_after_removal", |_| std::process::abort());
     let removed = unneeded.iter().filter(|file| removed.contains(&file.path));
     Ok(removed.fold(FileTotals::default(), |totals, file| totals.plus(file.bytes)))
 }

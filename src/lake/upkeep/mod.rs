@@ -31,7 +31,7 @@ use futures::StreamExt as _;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 
-pub use self::full::FullyUpkept;
+pub use self::full::{FullyUpkept, Orphans};
 use self::log::{checkpoint, clean_log, commits_since_checkpoint};
 use self::vacuum::{commit_before_last, expired, remove};
 use super::commits::Provenance;
@@ -149,6 +149,7 @@ impl Lake {
             _ => None,
         };
         let expired = expired(name, &table, self.kept.removed_files(), since).await?;
+        fail::fail_point!("vacuum_before_removal", |_| std::process::abort());
         let removed = remove(name, &table, expired).await?;
         let mut upkept = Upkept { removed, ..Upkept::default() };
         fail::fail_point!("vacuum_after_removal", |_| std::process::abort());
@@ -158,6 +159,7 @@ impl Lake {
         let Some(table) = self.settle(name, table, provenance).await? else {
             return Ok(upkept);
         };
+        fail::fail_point!("checkpoint_before_write", |_| std::process::abort());
         checkpoint(name, &table).await?;
         self.loaded.forget_log(name);
         upkept.checkpoint = true;
@@ -199,6 +201,7 @@ impl Lake {
             (DELETED_FILES_PROPERTY.to_owned(), interval(self.kept.removed_files_days)),
             (LOG_PROPERTY.to_owned(), interval(self.kept.log_days)),
         ]);
+        fail::fail_point!("properties_before_commit", |_| std::process::abort());
         let metadata = with_properties(state.metadata().clone(), &properties)
             .map_err(|source| LakeError::write(name, source))?;
         let committed = CommitBuilder::from(provenance.properties(vec![]))
@@ -210,6 +213,7 @@ impl Lake {
             )
             .await
             .map_err(|source| LakeError::commit(name, state.version(), source));
+        fail::fail_point!("properties_after_commit", |_| std::process::abort());
         match committed {
             Ok(_) => Ok(None),
             Err(error) if error.is_conflict() => Ok(None),

@@ -1,9 +1,10 @@
-//! Files that no commit within the log names: a writer was killed before it could commit them.
+//! The files of a table on the store beside those that its log names: what nobody names any more,
+//! because a writer was killed before it could commit, and whether one is missing.
 //!
 //! A writer beside us has such files, too, until it commits, so only their age tells. A file that
 //! the log names, in the table or as one that left it, is none, whatever its age.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path as LocalPath, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -11,8 +12,8 @@ use std::time::{Duration, SystemTime};
 use chrono::{DateTime, Utc};
 use deltalake::DeltaTable;
 use futures::{StreamExt as _, TryStreamExt as _};
-use object_store::ObjectMeta;
 use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStoreExt as _};
 
 use super::super::files::FileTotals;
 use super::super::{Lake, LakeError, TableName};
@@ -21,8 +22,8 @@ use super::vacuum::remove_empty_folders;
 use crate::clock;
 
 /// What nobody will commit any more.
-#[derive(Default)]
-pub(super) struct Orphans {
+#[derive(Debug, Default)]
+pub struct Orphans {
     files: Vec<(Path, i64)>,
     /// On a local disk an upload has a name of its own until it is whole, which stores do not
     /// list; elsewhere the store keeps it to itself.
@@ -37,7 +38,8 @@ impl Orphans {
         bytes.fold(FileTotals::default(), |totals, bytes| totals.plus(*bytes))
     }
 
-    /// Finds those of a table that are older than `age`.
+    /// Finds those of a table that are older than `age`. Fails where a data file of the table is
+    /// not as its log says.
     pub(super) async fn find(
         lake: &Lake,
         name: &TableName,
@@ -50,7 +52,6 @@ impl Orphans {
         let store = table.log_store().object_store(None);
         let listed: Vec<ObjectMeta> = store
             .list(None)
-            .try_filter(|meta| std::future::ready(meta.last_modified < before))
             .try_collect()
             .await
             .map_err(|source| LakeError::Clean { table: name.clone(), source })?;
@@ -59,9 +60,11 @@ impl Orphans {
         let Some(table) = lake.load(name).await? else {
             return Ok(Self::default());
         };
+        whole(name, &table, &listed).await?;
         let named = named_files(name, &table).await?;
         let files = listed
             .into_iter()
+            .filter(|meta| meta.last_modified < before)
             .filter(|meta| is_data_file(&meta.location) && !named.contains(&meta.location))
             .map(|meta| (meta.location, i64::try_from(meta.size).unwrap_or(i64::MAX)))
             .collect();
@@ -91,6 +94,35 @@ impl Orphans {
         }
         Ok(totals)
     }
+}
+
+/// Whether every data file of the loaded version is there in its size. One that was committed
+/// behind the listing is asked for.
+async fn whole(
+    name: &TableName,
+    table: &DeltaTable,
+    listed: &[ObjectMeta],
+) -> Result<(), LakeError> {
+    let state = table.snapshot().map_err(|source| LakeError::read(name, source))?;
+    let sizes: HashMap<&Path, u64> =
+        listed.iter().map(|meta| (&meta.location, meta.size)).collect();
+    let store = table.log_store().object_store(None);
+    for file in state.log_data().iter() {
+        let path = file.object_store_path();
+        let found = match sizes.get(&path) {
+            Some(bytes) => Some(*bytes),
+            None => match store.head(&path).await {
+                Ok(meta) => Some(meta.size),
+                Err(object_store::Error::NotFound { .. }) => None,
+                Err(source) => return Err(LakeError::Clean { table: name.clone(), source }),
+            },
+        };
+        if found != u64::try_from(file.size()).ok() {
+            let (table, path) = (name.clone(), path.to_string());
+            return Err(LakeError::LostFile { table, path, found });
+        }
+    }
+    Ok(())
 }
 
 /// Every data file that the loaded version shows, and those that left the table.
