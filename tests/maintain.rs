@@ -187,7 +187,7 @@ fn newest_commit(workspace: &Workspace, table: &str) -> Vec<Value> {
 }
 
 /// A built lake with many small files in every table.
-fn scattered() -> Workspace {
+pub fn scattered() -> Workspace {
     static SCATTERED: OnceLock<Mutex<Workspace>> = OnceLock::new();
     SCATTERED.get_or_init(|| Mutex::new(make_scattered())).lock().unwrap().copy()
 }
@@ -295,6 +295,23 @@ const ORPHANS: [(&str, &str); 5] = [
     ("runs", "part-00000-1-c000.snappy.parquet#7"),
 ];
 
+/// Plants [`ORPHANS`] in the tables that there are, a day older than files of a writer may be.
+pub fn plant_orphans(workspace: &Workspace) {
+    for (table, path) in ORPHANS {
+        if workspace.path(&format!("lake/{table}")).exists() {
+            plant(workspace, &format!("{table}/{path}"), DAY * 8);
+        }
+    }
+}
+
+/// None of [`ORPHANS`] is left by a command that removes them.
+pub fn assert_no_orphan_is_left(workspace: &Workspace, command: &str) {
+    for (table, path) in ORPHANS {
+        let path = format!("lake/{table}/{path}");
+        assert!(!workspace.path(&path).exists(), "{command} left {path}");
+    }
+}
+
 #[test]
 fn files_that_a_killed_writer_left_go_when_no_writer_can_be_at_work_on_them() {
     let workspace = configured();
@@ -354,9 +371,7 @@ fn a_file_of_a_writer_at_work_stays_even_where_nothing_is_kept() {
 #[test]
 fn a_dry_run_says_what_is_done_then_and_changes_nothing() {
     let workspace = scattered();
-    for (table, path) in ORPHANS {
-        plant(&workspace, &format!("{table}/{path}"), DAY * 8);
-    }
+    plant_orphans(&workspace);
     let settings = "--set retention.removed_files_days=0 --set retention.log_days=0";
     // The properties of the tables come first.
     workspace.exec(&format!("retention {settings}")).code(0);
