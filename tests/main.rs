@@ -8,6 +8,7 @@
 //! - `law`: random histories through the real job, compared with the reference.
 //! - `maintain`: what a lake is tidied of, and that no row of it changes.
 //! - `merge`: our own merge beside the library's, and what holds of every data file.
+//! - `races`: four processes at a time with random commands on one lake.
 //! - `real_data`: a year of retail and a git history, compared with the reference.
 //! - `scope_law`: ten thousand histories on winners, scope and sessions of a key alone.
 //! - `window_function`: the SQL function beside the walk that ODS is built with.
@@ -30,6 +31,7 @@ mod flat;
 mod law;
 mod maintain;
 mod merge;
+mod races;
 mod real_data;
 mod scope_law;
 mod support;
