@@ -119,6 +119,14 @@ pub enum JobError {
         /// Why.
         source: BuildError,
     },
+    /// `maintain`.
+    #[error("maintain of {feed} failed; no row of its tables changed")]
+    Maintain {
+        /// The feed.
+        feed: String,
+        /// Why.
+        source: BuildError,
+    },
     /// The configured rules and those of ODS.
     #[error("the rules of {feed} cannot be used")]
     Rules {
@@ -167,6 +175,7 @@ impl JobError {
             Self::Retention { .. } => "retention",
             Self::Reprocess { .. } => "reprocess",
             Self::Withdraw { .. } => "withdraw",
+            Self::Maintain { .. } => "maintain",
             Self::Rules { .. } => "rules",
             Self::Record(_) => "record",
             Self::Generate(_) => "generate",
@@ -196,6 +205,7 @@ impl JobError {
             | Self::Retention { source, .. }
             | Self::Reprocess { source, .. }
             | Self::Withdraw { source, .. }
+            | Self::Maintain { source, .. }
             | Self::Rules { source, .. } => of_build(source),
             Self::Ingest { source: IngestError::Build(source), .. } => of_build(source),
             Self::Ingest { source: IngestError::Lake(source), .. } => of_lake(source),

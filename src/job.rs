@@ -3,6 +3,8 @@
 
 mod recompute;
 
+mod maintain;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
@@ -366,7 +368,7 @@ impl<'a> Job<'a> {
     fn record<T>(
         &self,
         stage: &StageContext<'_>,
-        date: NaiveDate,
+        date: impl Into<Option<NaiveDate>>,
         name: &'static str,
         timer: &Timer,
         result: Result<(T, StageOutcome), JobError>,
@@ -381,7 +383,7 @@ impl<'a> Job<'a> {
         };
         self.log.push(StageRecord {
             feed: stage.feed.name.clone(),
-            arrival_date: Some(date),
+            arrival_date: date.into(),
             stage: name,
             started: timer.started,
             seconds: timer.clock.elapsed().as_secs_f64(),

@@ -5,6 +5,7 @@
 
 mod catch_up;
 mod configuration;
+mod damage;
 mod expressions;
 mod failures;
 mod generate;

@@ -92,6 +92,13 @@ pub(super) enum Command {
         sessionlake withdraw --file 2026-01-08.csv --arrival-date 2026-01-08 --dry-run\n  \
         sessionlake withdraw --file 2026-01-08.csv --arrival-date 2026-01-08")]
     Withdraw(WithdrawArgs),
+    /// Tidy up every table: files that nobody needs leave the store, small ones are joined
+    ///
+    /// Removes data files that left a table more than removed_files_days ago, files that a killed
+    /// run left and no commit names, and old log; writes a checkpoint where one is due; joins the
+    /// small files of a date that has many. No row changes.
+    #[command(after_help = "Example:\n  sessionlake maintain --dry-run")]
+    Maintain(MaintainArgs),
     /// Write believable sample batches: bursty sessions, late and repeated events, ties in time
     ///
     /// The same options give the same bytes.
@@ -221,6 +228,19 @@ pub(super) struct WithdrawArgs {
     /// write nothing
     #[arg(long)]
     pub(super) dry_run: bool,
+    #[command(flatten)]
+    pub(super) feeds: FeedArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct MaintainArgs {
+    /// Say what would be done to each table without doing it
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Age from which on a file that no commit names belongs to a killed run, such as 12h; 0s
+    /// only while nothing else writes to the lake [default: removed_files_days, at least 1d]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(super) orphans_older_than: Option<std::time::Duration>,
     #[command(flatten)]
     pub(super) feeds: FeedArgs,
 }

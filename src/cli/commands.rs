@@ -8,8 +8,8 @@ use super::args::{
     Arguments, Command, ConfigCommand, DateArgs, FactSource, FeedArgs, FileFormat, GenerateArgs,
     Global, ReprocessArgs, RetentionArgs, WithdrawArgs,
 };
-use super::output;
 use super::progress::Bar;
+use super::{maintain, output};
 use crate::config::{self, Config, FeedConfig, LoadOptions};
 use crate::engine::Engine;
 use crate::error::JobError;
@@ -23,7 +23,6 @@ use crate::stages::deliveries::DeliveredFile;
 use crate::stages::mapping::CompiledBook;
 use crate::stages::reprocess::Source;
 use crate::stages::rules::RuleChange;
-use crate::telemetry::LogFormat;
 
 /// How a command came to its end, short of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +63,7 @@ pub(super) async fn execute(arguments: Arguments) -> Result<Ended, JobError> {
         }
         Command::Withdraw(args) => withdraw(&global, args).await,
         Command::Reprocess(args) if args.dry_run => forecast(&global, &args).await,
+        Command::Maintain(args) => maintain::maintain(&global, &args).await,
         Command::Reprocess(args) => {
             let action = Action::Reprocess(args.from, source(args.source));
             on_feeds(&global, &args.feeds, action).await
@@ -130,34 +130,28 @@ async fn on_feeds(
     let recorded = log.write(job.lake()).await;
     tracing::info!(requests = %job.lake().requests(), "asked of the store");
     output::run(global.output, &log)?;
-    report_later_errors(global.log_format, &errors);
+    output::later_errors(global.log_format, &errors);
     match errors.into_iter().next() {
         Some(error) => Err(error),
         None => recorded.map(|()| ended).map_err(JobError::Record),
     }
 }
 
-/// The first error is printed by the caller.
-fn report_later_errors(format: LogFormat, errors: &[JobError]) {
-    for error in errors.iter().skip(1) {
-        output::error(format, error);
-    }
-}
-
-struct StopSignals {
+/// SIGINT and SIGTERM.
+pub(super) struct StopSignals {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl StopSignals {
-    fn listen() -> std::io::Result<Self> {
+    pub(super) fn listen() -> std::io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
         })
     }
 
-    async fn received(&mut self) -> Ended {
+    pub(super) async fn received(&mut self) -> Ended {
         tokio::select! {
             _ = self.interrupt.recv() => Ended::Interrupted,
             _ = self.terminate.recv() => Ended::Terminated,
@@ -256,7 +250,7 @@ fn check_expressions(engine: &Engine, feed: &FeedConfig) -> Result<(), JobError>
         .map_err(|source| JobError::Rules { feed: feed.name.clone(), source })
 }
 
-fn load(global: &Global, set: Vec<String>) -> Result<Config, JobError> {
+pub(super) fn load(global: &Global, set: Vec<String>) -> Result<Config, JobError> {
     let file: Option<PathBuf> = global.config.clone();
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -265,7 +259,7 @@ fn load(global: &Global, set: Vec<String>) -> Result<Config, JobError> {
 }
 
 /// `--set` and its short forms, the short ones last.
-fn settings(feeds: &FeedArgs) -> Vec<String> {
+pub(super) fn settings(feeds: &FeedArgs) -> Vec<String> {
     let mut set = feeds.set.clone();
     set.extend(feeds.timeout.iter().map(|timeout| format!("session.timeout={timeout}")));
     set.extend(feeds.max_duration.iter().map(|max| format!("session.max_duration={max}")));
@@ -274,7 +268,10 @@ fn settings(feeds: &FeedArgs) -> Vec<String> {
     set
 }
 
-fn select<'c>(config: &'c Config, names: &[String]) -> Result<Vec<&'c FeedConfig>, JobError> {
+pub(super) fn select<'c>(
+    config: &'c Config,
+    names: &[String],
+) -> Result<Vec<&'c FeedConfig>, JobError> {
     if names.is_empty() {
         return Ok(config.feeds.iter().collect());
     }

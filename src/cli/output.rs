@@ -16,6 +16,7 @@ use crate::error::JobError;
 use crate::generate::GenerateSummary;
 use crate::job::error_chain;
 use crate::record::{Outcome, RunLog, StageRecord};
+use crate::stages::maintain::Maintained;
 use crate::stages::merge::DateChange;
 use crate::stages::reprocess::Forecast;
 use crate::stages::retention::RetentionPlan;
@@ -41,6 +42,11 @@ pub(super) fn error(format: LogFormat, error: &JobError) {
     };
     // Nobody is left to tell when standard error is closed.
     let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Errors behind the first, which the caller prints.
+pub(super) fn later_errors(format: LogFormat, errors: &[JobError]) {
+    errors.iter().skip(1).for_each(|later| error(format, later));
 }
 
 /// Prints to standard output.
@@ -247,6 +253,39 @@ fn withdrawn_line(withdrawn: &Withdrawn) -> String {
     format!(
         "withdrawn: {name} of {date}, {deliveries}, {rows} rows of raw; from event date {from} on"
     )
+}
+
+/// What `maintain` did to each table; would do, without a run.
+pub(super) fn maintained(
+    format: OutputFormat,
+    run: Option<&RunLog>,
+    tables: &[Maintained],
+) -> Result<(), JobError> {
+    if format == OutputFormat::Json {
+        let run_id = run.map(RunLog::run_id);
+        return document(&json!({ "dry_run": run.is_none(), "run_id": run_id, "tables": tables }));
+    }
+    let header = ["table", "what", "files", "size"];
+    let mut shown = table(&header, 2);
+    for of_table in tables {
+        let upkept = &of_table.upkept;
+        let rows = [
+            ("left the table", upkept.removed_files),
+            ("named by no commit", upkept.orphans),
+            ("old log", upkept.log_files),
+            ("joined", of_table.compacted.joined),
+        ];
+        for (what, totals) in rows.iter().filter(|(_, totals)| totals.files > 0) {
+            let bytes = u64::try_from(totals.bytes).unwrap_or_default();
+            let (files, size) = (totals.files.to_string(), ByteSize(bytes).to_string());
+            shown.add_row([of_table.table.clone(), (*what).to_owned(), files, size]);
+        }
+        if upkept.checkpoint {
+            let what = "checkpoint".to_owned();
+            shown.add_row([of_table.table.clone(), what, "1".to_owned(), String::new()]);
+        }
+    }
+    if shown.is_empty() { text("nothing to do") } else { text(&shown.to_string()) }
 }
 
 /// What `generate` wrote.

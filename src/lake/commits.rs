@@ -16,6 +16,8 @@ use deltalake::protocol::{DeltaOperation, MergePredicate, SaveMode};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::ids::{self, REMOVAL};
+use super::storage::TARGET_FILE_BYTES;
 use super::{LakeError, TableName};
 
 const RUN_ID: &str = "sessionlake.runId";
@@ -80,6 +82,15 @@ pub struct Change {
     pub merged: Option<MergedRows>,
 }
 
+impl Change {
+    /// Whether the same rows stand in other files afterwards, and nothing else changes.
+    fn is_compaction(&self) -> bool {
+        !self.removes.is_empty()
+            && self.removes.iter().all(|remove| !remove.data_change)
+            && self.adds.iter().all(|add| !add.data_change)
+    }
+}
+
 /// Commits `change` on top of the loaded version of `table` and returns the new version.
 ///
 /// The library rejects a concurrent commit that shares an id or touches what was read; that
@@ -97,7 +108,14 @@ pub async fn commit(
     let commit_id = Uuid::new_v4().to_string();
     let mut metadata = metadata_of(&change, provenance);
     metadata.insert(COMMIT_ID.to_owned(), Value::from(commit_id.clone()));
-    let properties = properties(metadata, change.ids);
+    let mut ids = change.ids;
+    if !change.removes.is_empty() {
+        // The library lets a commit remove a file that a compaction has just replaced: its rows
+        // would stay in the file that took its place.
+        let version = i64::try_from(read_version).unwrap_or(i64::MAX);
+        ids.push(ids::transaction(REMOVAL, version));
+    }
+    let properties = properties(metadata, ids);
     let mut actions: Vec<Action> = Vec::new();
     actions.extend(change.metadata.map(Action::Metadata));
     actions.extend(change.removes.into_iter().map(Action::Remove));
@@ -238,6 +256,12 @@ fn metadata_of(change: &Change, provenance: &Provenance) -> HashMap<String, Valu
 }
 
 fn operation(change: &Change, partition_by: Vec<String>) -> DeltaOperation {
+    if change.is_compaction() {
+        return DeltaOperation::Optimize {
+            predicate: change.read_predicate.clone(),
+            target_size: i64::try_from(TARGET_FILE_BYTES).unwrap_or(i64::MAX),
+        };
+    }
     if change.merged.is_some() {
         let action = |action_type: &str| MergePredicate {
             action_type: action_type.to_owned(),

@@ -51,8 +51,50 @@ pub enum LakeError {
         /// The library's reason.
         source: Box<DeltaTableError>,
     },
+    /// A commit of the log is garbage, or missing.
+    #[error(
+        "cannot read the commit {path} of {table}; put it back from a copy of the store, {way_out}"
+    )]
+    DamagedCommit {
+        /// The table.
+        table: TableName,
+        /// Path within the table.
+        path: String,
+        /// What to do without a copy.
+        way_out: &'static str,
+        /// What failed.
+        source: Box<LakeError>,
+    },
+    /// The newest checkpoint of the log is garbage.
+    #[error("cannot read the checkpoint {path} of {table}; {way_out}")]
+    DamagedCheckpoint {
+        /// The table.
+        table: TableName,
+        /// Path within the table.
+        path: String,
+        /// What to do.
+        way_out: &'static str,
+        /// What failed.
+        source: Box<LakeError>,
+    },
+    /// A data file that the log names is missing or has another size.
+    #[error(
+        "the data file {path} of {table} is {}; {}", found_bytes(*found), file_way_out(table)
+    )]
+    LostFile {
+        /// The table.
+        table: TableName,
+        /// Path within the table.
+        path: String,
+        /// Bytes on the store; `None` when it is not there.
+        found: Option<u64>,
+    },
     /// A data file cannot be read.
-    #[error("cannot read the data file {path} of {table}; is the file still there and whole?")]
+    #[error(
+        "cannot read the data file {path} of {table}; is the file still there and whole? If it is \
+         not, {}",
+        file_way_out(table)
+    )]
     File {
         /// The table.
         table: TableName,
@@ -142,6 +184,19 @@ pub enum LakeError {
         /// The store's reason.
         source: object_store::Error,
     },
+    /// What a killed writer left on a local disk cannot be listed or removed.
+    #[error(
+        "cannot tidy up {} of {table}; its rows stand, the next run tries again; may we write \
+         there?", path.display()
+    )]
+    Unfinished {
+        /// The table.
+        table: TableName,
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
     /// The rules recorded in a table cannot be read back.
     #[error("the rules recorded in {table} cannot be read; was the property `{property}` edited?")]
     Rules {
@@ -170,6 +225,30 @@ pub enum LakeError {
         /// Arrow's reason.
         source: arrow::error::ArrowError,
     },
+}
+
+fn found_bytes(found: Option<u64>) -> String {
+    match found {
+        None => "missing".to_owned(),
+        Some(bytes) => format!("damaged, it has {bytes} bytes and not those that the log says"),
+    }
+}
+
+/// What to do about a data file that is gone or damaged.
+pub(crate) fn file_way_out(table: &TableName) -> &'static str {
+    match table {
+        TableName::Ods(_) => {
+            "`sessionlake reprocess --from` its event date writes it anew from raw; or put the \
+             file back from a copy of the store; or restore the table to a version before it and \
+             `sessionlake build --force` what came since"
+        }
+        TableName::Raw(_) | TableName::Quarantine(_) => {
+            "put the file back from a copy of the store, or restore the table to a version \
+             before it and deliver its arrival date again; ods needs it for `build --force` and \
+             `reprocess` only"
+        }
+        TableName::Runs => "put the file back from a copy of the store, or remove the folder runs",
+    }
 }
 
 impl LakeError {

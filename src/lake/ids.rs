@@ -11,6 +11,7 @@
 //! | `withdraw-from/<feed>` | raw | first event date that the last withdrawal touches, days since 1970 |
 //! | `retention/<feed>` | raw | newest arrival date removed, days since 1970 |
 //! | `runs` | runs | time of the newest record, milliseconds since 1970 |
+//! | `removal` | any | version that was read: makes commits that take files out exclude each other |
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -300,6 +301,9 @@ pub fn retention(feed: &str) -> String {
 pub fn runs() -> String {
     "runs".to_owned()
 }
+
+/// The id of every commit that takes files out of its table.
+pub(crate) const REMOVAL: &str = "removal";
 
 /// A Delta `txn` action.
 pub fn transaction(id: impl ToString, version: i64) -> Transaction {

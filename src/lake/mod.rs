@@ -15,6 +15,7 @@
 mod codec;
 pub mod commits;
 pub mod contracts;
+mod damage;
 mod encoding;
 pub mod error;
 pub mod files;
@@ -200,7 +201,7 @@ impl Lake {
                 Ok(Some(table))
             }
             Err(DeltaTableError::NotATable(_)) => Ok(None),
-            Err(source) => Err(LakeError::read(name, source)),
+            Err(source) => Err(damage::located(name, &table, LakeError::read(name, source)).await),
         }
     }
 
@@ -213,7 +214,10 @@ impl Lake {
         };
         let ids = match newer {
             Some(ids) => ids,
-            None => Ids::read(name, table).await?,
+            None => match Ids::read(name, table).await {
+                Ok(ids) => ids,
+                Err(error) => return Err(damage::located(name, table, error).await),
+            },
         };
         if let Some(version) = table.version() {
             self.loaded.remember_ids(name, version, &ids);
@@ -233,6 +237,7 @@ impl Lake {
         if let Some(table) = self.load(name).await? {
             return Ok(table);
         }
+        fail::fail_point!("table_before_creation", |_| std::process::abort());
         self.create_root(name)?;
         let columns: StructType = schema
             .as_ref()
@@ -251,6 +256,7 @@ impl Lake {
             // the table that another run has just created.
             .with_commit_properties(CommitProperties::default().with_max_retries(0))
             .await;
+        fail::fail_point!("table_after_creation", |_| std::process::abort());
         match (self.load(name).await?, created) {
             (Some(table), _) => Ok(table),
             (None, Err(source)) => Err(LakeError::write(name, source)),

@@ -120,6 +120,7 @@ impl RunLog {
             stage: "record",
             input_versions: vec![],
         };
+        fail::fail_point!("record_before_commit", |_| std::process::abort());
         // The id makes the library look at what was committed in between: without it, an append
         // that the store made but answered with an error would be made a second time.
         let id = ids::transaction(ids::runs(), clock::now().timestamp_millis());
@@ -130,6 +131,7 @@ impl RunLog {
             commits::commit(&name, &table, change, &provenance).await
         })
         .await?;
+        fail::fail_point!("record_after_commit", |_| std::process::abort());
         self.look_after(lake, &provenance).await;
         Ok(())
     }

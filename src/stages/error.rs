@@ -10,6 +10,7 @@ use datafusion::sql::sqlparser::parser::ParserError;
 use crate::config::Difference;
 use crate::engine::expressions::ExpressionError;
 use crate::engine::runs::RunError;
+use crate::lake::error::file_way_out;
 use crate::lake::{LakeError, TableName};
 use crate::sources::{DiscoveryError, SourceError};
 use crate::stages::deliveries::DeliveredFile;
@@ -271,7 +272,7 @@ pub enum BuildError {
         table: TableName,
     },
     /// Reading rows of the lake, or evaluating over them.
-    #[error("cannot read the rows of {table}")]
+    #[error("cannot read the rows of {table}{}", hint(table, source))]
     Rows {
         /// The table.
         table: TableName,
@@ -320,6 +321,16 @@ fn mapping_message(feed: &str, from: NaiveDate, differences: &[Difference]) -> S
          hold for what is to come with `sessionlake run --accept-rule-change`, or undo that change."
     );
     message
+}
+
+/// What to do when it is a file that cannot be read, and no expression that failed.
+fn hint(table: &TableName, error: &DataFusionError) -> String {
+    match error.find_root() {
+        DataFusionError::ParquetError(_) | DataFusionError::ObjectStore(_) => {
+            format!("; if the file is not there or not whole, {}", file_way_out(table))
+        }
+        _ => String::new(),
+    }
 }
 
 fn differences_message(feed: &str, differences: &[Difference]) -> String {

@@ -1,15 +1,17 @@
 //! What happens to events, in order: [`ingest`], [`build`] ([`deliveries`], [`events`],
-//! [`judgement`], [`merge`], [`sessions`]), [`retention`]; and [`reprocess`], which rebuilds from raw,
-//! or from the [`facts`] of ODS, and
-//! [`withdraw`], which takes a delivery back.
+//! [`judgement`], [`merge`], [`sessions`]), [`retention`]; [`reprocess`], which rebuilds from raw or
+//! from the [`facts`] of ODS; [`withdraw`], which takes a delivery back; and [`maintain`], which
+//! tidies up.
 
 pub mod build;
+mod compaction;
 pub mod deliveries;
 pub mod error;
 pub mod events;
 pub mod facts;
 pub mod ingest;
 pub mod judgement;
+pub mod maintain;
 pub mod mapping;
 pub mod merge;
 pub mod quarantine;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::cast;
@@ -50,6 +51,15 @@ impl Workspace {
         fs::create_dir(folder.path().join("batches")).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         Self { folder, runtime }
+    }
+
+    /// A folder with the same content and the same times of files.
+    pub fn copy(&self) -> Self {
+        let copy = Self::new();
+        let content = self.path("").join(".");
+        let copied = Command::new("cp").arg("-a").arg(content).arg(copy.path("")).status().unwrap();
+        assert!(copied.success());
+        copy
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -197,6 +207,25 @@ impl Workspace {
             let files = table.snapshot().unwrap().log_data();
             files.iter().map(|file| file.path().into_owned()).collect()
         })
+    }
+
+    /// Every file below the folder `name`, by its path from there, and what it holds.
+    pub fn bytes_below(&self, name: &str) -> BTreeMap<String, Vec<u8>> {
+        let root = self.path(name);
+        let mut files = BTreeMap::new();
+        let mut folders = vec![root.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    let from_root = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+                    files.insert(from_root, fs::read(path).unwrap());
+                }
+            }
+        }
+        files
     }
 
     /// Every data file of ODS says that it is sorted by key, and is.

@@ -18,6 +18,7 @@
 mod candidates;
 mod comparison;
 mod cursor;
+mod joining;
 mod output;
 mod plan;
 mod slice;
@@ -39,6 +40,7 @@ pub use candidates::candidate_schema;
 pub use comparison::DateChange;
 use comparison::{Comparison, OldDate};
 use cursor::{KnownCursor, Source, kept};
+pub(crate) use joining::join;
 use output::{DateOutput, FileOutput};
 use plan::{KnownFile, Slices, groups};
 use slice::{DateInput, DateResult, SliceInput, SlicePass, SliceResult, SliceRules, known_columns};
@@ -49,12 +51,12 @@ use super::mapping::CompiledBook;
 use super::sessions::DeliveryCounts;
 use super::timestamps::date_in;
 use crate::engine::Engine;
-use crate::engine::runs::{RunWriter, SortedRun};
+use crate::engine::runs::{RunWriter, SortedRun, SpillTarget};
 use crate::lake::commits::MergedRows;
 use crate::lake::contracts::{self, PDATE};
 use crate::lake::files::by_date;
 use crate::lake::rules::RuleBook;
-use crate::lake::sorted_files::{FileAccess, FileReader, days};
+use crate::lake::sorted_files::{FileAccess, FileReader, OpenFile, days};
 use crate::lake::sorted_writer::SortedWriter;
 use crate::lake::{LakeError, TableName, storage};
 
@@ -371,22 +373,13 @@ impl<'a> Merge<'a> {
     ) -> Result<Unsorted, BuildError> {
         let mut runs = BTreeMap::new();
         for file in files.values().flatten().filter(|file| !file.open.is_sorted()) {
-            let (access, file, stored) =
-                (self.access.clone(), file.clone(), Arc::clone(&self.stored));
+            let (access, open, stored) =
+                (self.access.clone(), file.open.clone(), Arc::clone(&self.stored));
             let target = self.engine.spill_target();
             let path = file.data.path.to_string();
             tracing::debug!(path, "sorting a file of another writer");
             let task = tokio::task::spawn_blocking(move || {
-                let mut reader =
-                    FileReader::new(&access, &file.open, &stored, (None, None), READ_ROWS)?;
-                let mut writer = RunWriter::new(target);
-                while let Some(batch) = reader.next_batch()? {
-                    let batch = kept(batch, delivered_before).map_err(|source| {
-                        BuildError::Arrow { table: access.table.clone(), source }
-                    })?;
-                    writer.push(batch)?;
-                }
-                Ok::<_, BuildError>(writer.finish()?.into_iter().map(Arc::new).collect())
+                sorted_runs(&access, &open, &stored, target, delivered_before)
             });
             let sorted = task.await.unwrap_or_else(|_| {
                 Err(BuildError::Stopped { table: self.access.table.clone() })
@@ -465,6 +458,24 @@ impl<'a> Merge<'a> {
 
 /// Sorted runs of files that are not sorted, by path.
 type Unsorted = BTreeMap<String, Vec<Arc<SortedRun>>>;
+
+/// The rows of a file of another writer, sorted; on the thread it is called on.
+fn sorted_runs(
+    access: &FileAccess,
+    file: &OpenFile,
+    stored: &SchemaRef,
+    target: SpillTarget,
+    delivered_before: Option<i32>,
+) -> Result<Vec<Arc<SortedRun>>, BuildError> {
+    let mut reader = FileReader::new(access, file, stored, (None, None), READ_ROWS)?;
+    let mut writer = RunWriter::new(target);
+    while let Some(batch) = reader.next_batch()? {
+        let batch = kept(batch, delivered_before)
+            .map_err(|source| BuildError::Arrow { table: access.table.clone(), source })?;
+        writer.push(batch)?;
+    }
+    Ok(writer.finish()?.into_iter().map(Arc::new).collect())
+}
 
 /// A slice as values: what it reads, what it writes and the rules.
 struct SliceFiles {

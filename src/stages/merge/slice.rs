@@ -404,7 +404,7 @@ impl KeyRows {
 
 impl DateInput {
     /// Copies rows up to `key`; all that are left without one.
-    fn copy_before(&mut self, key: Option<Key<'_>>) -> Result<(), BuildError> {
+    pub(super) fn copy_before(&mut self, key: Option<Key<'_>>) -> Result<(), BuildError> {
         if self.known.len() > 1 {
             return self.copy_interleaved(key, false);
         }
