@@ -119,6 +119,12 @@ pub enum JobError {
         /// Why.
         source: BuildError,
     },
+    /// `doctor` found something.
+    #[error("checks that failed: {failed}; what was printed says what to do about each")]
+    Unhealthy {
+        /// How many.
+        failed: usize,
+    },
     /// `maintain`.
     #[error("maintain of {feed} failed; no row of its tables changed")]
     Maintain {
@@ -189,6 +195,7 @@ impl JobError {
             | Self::Telemetry(_)
             | Self::Output { .. }
             | Self::Runtime(_) => "start",
+            Self::Unhealthy { .. } => "doctor",
         }
     }
 

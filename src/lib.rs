@@ -20,6 +20,7 @@ pub mod config;
 pub mod engine;
 pub mod error;
 pub mod generate;
+pub mod inspect;
 pub mod job;
 pub mod lake;
 pub mod record;

@@ -258,7 +258,7 @@ fn make_workspace_for(command: &str) -> Workspace {
             workspace.exec(INGEST).code(0);
             workspace
         }
-        REPROCESS | RETENTION => {
+        REPROCESS | RETENTION | WITHDRAW => {
             let workspace = workspace();
             workspace.exec(RUN).code(0);
             workspace

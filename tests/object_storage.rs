@@ -11,6 +11,7 @@ use predicates::prelude::PredicateBooleanExt as _;
 use predicates::str::contains;
 use sessionlake::lake::TableName;
 
+use crate::support::program::stdout_of;
 use crate::support::s3::{BUCKET, S3, SECRET_KEY};
 use crate::support::workspace::Workspace;
 
@@ -183,4 +184,54 @@ fn assert_recorded_once(workspace: &Workspace) {
     let lines = workspace.lines(&TableName::Runs, &["run_id", "feed", "stage", "arrival_date"]);
     let distinct: BTreeSet<&String> = lines.iter().collect();
     assert_eq!(distinct.len(), lines.len(), "a record was written twice");
+}
+
+#[test]
+fn a_store_that_lets_several_writers_create_one_object_is_found_out_and_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    // Bare s3s-fs: without the gate in front of it.
+    let server = S3::start(folder.path(), &["--no-gate"]);
+    let workspace = workspace(&server.lake("lake", ""));
+    let ended = workspace.exec("doctor --output json").code(1);
+    let found: serde_json::Value = serde_json::from_str(&stdout_of(&ended)).unwrap();
+    let failed: Vec<&str> = found["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|check| check["ok"] == false)
+        .map(|check| check["check"].as_str().unwrap())
+        .collect();
+    assert_eq!(failed, ["conditional PUT"], "{found:#}");
+    workspace.exec("run").code(1).stderr(contains("not atomic").and(contains("doctor")));
+    assert!(workspace.rows(&TableName::Raw("events".to_owned())).is_empty(), "it wrote a table");
+}
+
+#[test]
+fn a_store_that_was_found_safe_is_not_probed_by_every_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = S3::start(folder.path(), &[]);
+    let workspace = workspace(&server.lake("lake", ""));
+    workspace.exec("doctor").code(0).stdout(contains("of several writers"));
+    workspace.exec("run").code(0);
+    let marker = folder.path().join(BUCKET).join("lake/.sessionlake/conditional-put.json");
+    let first = std::fs::read_to_string(&marker).unwrap();
+    workspace.exec("run").code(0);
+    assert_eq!(std::fs::read_to_string(&marker).unwrap(), first);
+    // Another server: what the first one was found to be says nothing of it.
+    let other = S3::start(folder.path(), &["--no-gate"]);
+    workspace.configure(&format!("{}{FEED}", other.lake("lake", "")));
+    workspace.exec("run").code(1).stderr(contains("not atomic"));
+}
+
+#[test]
+fn a_local_lake_is_examined_and_left_as_it_was() {
+    let workspace = workspace("");
+    workspace.exec("doctor").code(0).stdout(contains("not there yet"));
+    assert!(!workspace.path("lake").exists(), "doctor left a folder");
+    workspace.exec("run").code(0);
+    let healthy = workspace.stdout("doctor");
+    assert!(healthy.contains("protocol (1, 2)") && !healthy.contains("FAILED"), "{healthy}");
+    std::fs::remove_dir_all(workspace.path("batches")).unwrap();
+    let ended = workspace.exec("doctor").code(1);
+    ended.stdout(contains("no file matches")).stderr(contains("checks that failed: 1"));
 }

@@ -99,6 +99,12 @@ pub(super) enum Command {
     /// small files of a date that has many. No row changes.
     #[command(after_help = "Example:\n  sessionlake maintain --dry-run")]
     Maintain(MaintainArgs),
+    /// Check all that a run needs: configuration, sources, lake, store, clock, disk
+    ///
+    /// Above all that the store honours conditional PUT: one that does not loses commits, and is
+    /// refused by every command that writes.
+    #[command(after_help = "Example:\n  sessionlake doctor --lake s3://bucket/prefix")]
+    Doctor(DoctorArgs),
     /// Write believable sample batches: bursty sessions, late and repeated events, ties in time
     ///
     /// The same options give the same bytes.
@@ -253,6 +259,13 @@ pub(super) enum FactSource {
     /// The events that ODS keeps: for a changed session rule, also where raw has expired; mapping
     /// and window must be as recorded, and what is in quarantine stays there.
     Ods,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DoctorArgs {
+    /// Override a setting, as for run
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(super) set: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -14,6 +14,7 @@ use crate::config::{self, Config, FeedConfig, LoadOptions};
 use crate::engine::Engine;
 use crate::error::JobError;
 use crate::generate::{self, GenerateFormat, GenerateOptions};
+use crate::inspect::doctor;
 use crate::job::{Dates, Job};
 use crate::lake::ids::LatePolicy;
 use crate::lake::rules::RuleBook;
@@ -39,6 +40,7 @@ pub(super) async fn execute(arguments: Arguments) -> Result<Ended, JobError> {
     let Arguments { global, command } = arguments;
     match command {
         Command::Generate(options) => generate(&global, options).map(|()| Ended::Done),
+        Command::Doctor(args) => doctor(&global, args.set).await,
         Command::Config { command } => configure(&global, command).map(|()| Ended::Done),
         Command::Run(args) => {
             let action = Action::Run(dates(&args.dates)?, rule_change(args.accept_rule_change));
@@ -107,6 +109,7 @@ async fn on_feeds(
     let log = RunLog::new();
     let bar = Bar::new();
     let job = Job::new(&config, log.clone(), &bar)?;
+    job.lake().require_safe_commits().await?;
     let mut stop = StopSignals::listen().map_err(JobError::Runtime)?;
     let mut errors = Vec::new();
     let mut ended = Ended::Done;
@@ -204,6 +207,20 @@ async fn withdraw(global: &Global, args: WithdrawArgs) -> Result<Ended, JobError
     bar.finish();
     output::withdrawal(global.output, &feed.name, withdrawn.as_ref(), forecast)?;
     Ok(Ended::Done)
+}
+
+/// Everything is looked at, also where something fails before.
+async fn doctor(global: &Global, set: Vec<String>) -> Result<Ended, JobError> {
+    let config = load(global, set)?;
+    for feed in &config.feeds {
+        check_expressions(&Engine::new(&config.engine)?, feed)?;
+    }
+    let checks = doctor::examine(&config).await;
+    output::checks(global.output, &checks)?;
+    match checks.iter().filter(|check| !check.ok).count() {
+        0 => Ok(Ended::Done),
+        failed => Err(JobError::Unhealthy { failed }),
+    }
 }
 
 fn generate(global: &Global, args: GenerateArgs) -> Result<(), JobError> {

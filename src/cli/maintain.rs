@@ -27,6 +27,7 @@ pub(super) async fn maintain(global: &Global, args: &MaintainArgs) -> Result<End
     let mut reports = Vec::new();
     let mut errors = Vec::new();
     let mut ended = Ended::Done;
+    job.lake().require_safe_commits().await?;
     for feed in &selected {
         tokio::select! {
             result = job.maintain(feed, args.orphans_older_than) => match result {

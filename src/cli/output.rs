@@ -14,6 +14,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::error::JobError;
 use crate::generate::GenerateSummary;
+use crate::inspect::doctor::Check;
 use crate::job::error_chain;
 use crate::record::{Outcome, RunLog, StageRecord};
 use crate::stages::maintain::Maintained;
@@ -286,6 +287,20 @@ pub(super) fn maintained(
         }
     }
     if shown.is_empty() { text("nothing to do") } else { text(&shown.to_string()) }
+}
+
+/// What `doctor` found.
+pub(super) fn checks(format: OutputFormat, checks: &[Check]) -> Result<(), JobError> {
+    if format == OutputFormat::Json {
+        return document(&json!({ "checks": checks }));
+    }
+    let mut shown = table(&["check", "result", "detail", "what to do"], 4);
+    for check in checks {
+        let result = if check.ok { "ok" } else { "FAILED" };
+        let row = [check.check.as_str(), result, &check.detail, &check.advice];
+        shown.add_row(row);
+    }
+    text(&shown.to_string())
 }
 
 /// What `generate` wrote.

@@ -7,6 +7,7 @@ use deltalake::kernel::transaction::TransactionError;
 
 use super::TableName;
 use super::commits::CommitName;
+use super::probe::ProbeError;
 
 /// A failure to read, write or describe a table of the lake.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +35,14 @@ pub enum LakeError {
         scheme: String,
         /// The library's reason.
         source: Box<DeltaTableError>,
+    },
+    /// The store loses commits, or could not be probed.
+    #[error("the lake {location} cannot be written safely; see `sessionlake doctor`")]
+    UnsafeStore {
+        /// The root of the lake.
+        location: String,
+        /// What the store did.
+        source: ProbeError,
     },
     /// The folder of a table cannot be made.
     #[error("cannot create the folder {}; check that the lake's disk is writable", path.display())]

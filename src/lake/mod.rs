@@ -23,6 +23,7 @@ pub mod ids;
 mod loaded;
 mod log_cache;
 mod object_storage;
+pub mod probe;
 mod requests;
 mod rle_hybrid;
 pub mod row_groups;
@@ -43,7 +44,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::prelude::SessionContext;
 use deltalake::kernel::StructType;
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel as _;
-use deltalake::kernel::transaction::CommitProperties;
+use deltalake::kernel::transaction::{CommitProperties, PROTOCOL};
 use deltalake::logstore::{StorageConfig, object_store_factories};
 use deltalake::protocol::SaveMode;
 use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError};
@@ -203,6 +204,21 @@ impl Lake {
             Err(DeltaTableError::NotATable(_)) => Ok(None),
             Err(source) => Err(damage::located(name, &table, LakeError::read(name, source)).await),
         }
+    }
+
+    /// The protocol that a table asks of its readers and writers, where we meet it; `None` when
+    /// the table is not there yet.
+    pub async fn protocol(&self, name: &TableName) -> Result<Option<String>, LakeError> {
+        let Some(table) = self.load(name).await? else {
+            return Ok(None);
+        };
+        let state = table.snapshot().map_err(|source| LakeError::read(name, source))?;
+        PROTOCOL
+            .can_write_to(state)
+            .map_err(|source| LakeError::read(name, DeltaTableError::from(source)))?;
+        let protocol = state.protocol();
+        let (reader, writer) = (protocol.min_reader_version(), protocol.min_writer_version());
+        Ok(Some(format!("version {}, protocol ({reader}, {writer})", state.version())))
     }
 
     /// The ids known to the loaded version of `table`: those remembered, and those of the commits

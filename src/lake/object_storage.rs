@@ -73,6 +73,10 @@ impl ObjectStorage {
         })
     }
 
+    pub(super) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
     /// An error of the store with what to do about it, where that is known. A missing bucket is no
     /// missing file: it would pass for an empty lake.
     pub(super) fn explained(&self, error: StoreError) -> StoreError {

@@ -46,6 +46,11 @@ impl MeteredStore {
         }
     }
 
+    /// The server of an object store; `None` for a local disk.
+    pub(super) fn endpoint(&self) -> Option<&str> {
+        Some(self.storage.as_ref()?.endpoint())
+    }
+
     pub(crate) fn requests(&self) -> Requests {
         self.meter.totals()
     }

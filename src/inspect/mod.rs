@@ -1,0 +1,3 @@
+//! The reading side: what people ask of a lake and of what is around it.
+
+pub mod doctor;
