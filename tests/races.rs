@@ -125,7 +125,9 @@ fn four_processes_at_once_leave_the_lake_of_one() {
             let day = rng.random_range(1..=DAYS);
             let file = format!("2026-01-{day:02}/{round}-{}.csv", rng.random_range(0..100));
             let rows = batch(day, round, &mut rng);
-            lakes.iter().for_each(|lake| lake.write_batch(&file, &rows));
+            for lake in lakes {
+                lake.write_batch(&file, &rows);
+            }
         }
         let commands: Vec<String> = (0..PROCESSES).map(|_| random_command(&mut rng)).collect();
         let start = |command: &String| workspace.program(command).spawn().unwrap();
