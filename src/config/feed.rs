@@ -24,12 +24,15 @@ const DEFAULT_LOOKBACK_DAYS: u32 = 1;
 const LOOKBACK_DAYS: RangeInclusive<u32> = 1..=31;
 const DAY_MICROS: i64 = 86_400_000_000;
 
-/// Endings of files and their formats; `.gz` may follow each.
+/// Endings of files and their formats; one of [`COMPRESSIONS`] may follow each.
 const ENDINGS: [(&str, SourceFormat); 3] = [
     (".csv", SourceFormat::Csv),
     (".jsonl", SourceFormat::Jsonl),
     (".ndjson", SourceFormat::Jsonl),
 ];
+
+/// Endings of compressed files.
+const COMPRESSIONS: [&str; 2] = [".gz", ".zst"];
 
 /// Every feed, or `None` with the reasons among the problems.
 pub(crate) fn feeds(
@@ -100,7 +103,8 @@ impl Feed<'_> {
             return self.one_of("format", &value, &SourceFormat::ALL, SourceFormat::as_str);
         }
         let lower = path?.to_lowercase();
-        let file_name = lower.strip_suffix(".gz").unwrap_or(&lower);
+        let plain = COMPRESSIONS.into_iter().find_map(|ending| lower.strip_suffix(ending));
+        let file_name = plain.unwrap_or(&lower);
         let known = ENDINGS.into_iter().find(|(ending, _)| file_name.ends_with(ending));
         if known.is_none() {
             let reason = Reason::FormatNotInferred { path: location::redacted(path?) };

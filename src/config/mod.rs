@@ -161,7 +161,8 @@ pub struct FeedConfig {
     pub window: WindowRules,
 }
 
-/// How the files of a feed are written; either may be compressed with gzip.
+/// How the files of a feed are written; either may be compressed with gzip (`.gz`) or zstd
+/// (`.zst`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SourceFormat {
     /// Comma-separated values with a header line.

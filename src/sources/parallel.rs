@@ -308,13 +308,17 @@ mod tests {
     }
 
     #[test]
-    fn gzip_is_decoded_in_sequence_and_read_in_parallel() {
+    fn a_compressed_file_is_decoded_in_sequence_and_read_in_parallel() {
         let content = format!("a,b\n{}", "1,\"2\"\n".repeat(1000));
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         encoder.write_all(content.as_bytes()).unwrap();
         let gzip = encoder.finish().unwrap();
-        assert_eq!(read("a.csv.gz", &gzip, limits(64, 100)).unwrap(), (1000, 0, false));
-        let cut_off = read("a.csv.gz", &gzip[..gzip.len() - 9], limits(64, 100)).unwrap_err();
-        assert!(matches!(cut_off, SourceError::Gzip { .. }), "{cut_off}");
+        let (front, back) = content.as_bytes().split_at(1000);
+        let frames = [front, back].map(|part| zstd::encode_all(part, 1).unwrap()).concat();
+        for (name, whole) in [("a.csv.gz", gzip), ("a.csv.zst", frames)] {
+            assert_eq!(read(name, &whole, limits(64, 100)).unwrap(), (1000, 0, false));
+            let cut_off = read(name, &whole[..whole.len() - 9], limits(64, 100)).unwrap_err();
+            assert!(matches!(cut_off, SourceError::Compressed { .. }), "{cut_off}");
+        }
     }
 }

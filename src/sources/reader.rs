@@ -89,7 +89,8 @@ impl Records {
 }
 
 impl RecordReader {
-    /// Opens `path`, which is gzip when its name ends in `.gz`, and reads a CSV header.
+    /// Opens `path`, which is decompressed when its name ends in `.gz` or `.zst`, and reads a CSV
+    /// header.
     ///
     /// `columns` are the fields that get a column of their own, in that order, matched exactly. A
     /// CSV header must have all of `required`, whether or not they have a column of their own; a
@@ -230,21 +231,27 @@ pub enum SourceError {
         /// The operating system's reason.
         source: io::Error,
     },
-    /// The gzip data is damaged or cut off.
+    /// The compressed data is damaged or cut off.
     #[error(
-        "the gzip data of {} is damaged or cut off behind line {line}; deliver the file again",
+        "the {compression} data of {} is damaged or cut off behind line {line}; deliver the file \
+         again",
         .path.display()
     )]
-    Gzip {
+    Compressed {
         /// The file.
         path: PathBuf,
+        /// What it is compressed with.
+        compression: &'static str,
         /// First physical line that was not read.
         line: u64,
         /// The decoder's reason.
         source: io::Error,
     },
     /// The first bytes show something other than UTF-8 text.
-    #[error("{} is {encoding}; deliver UTF-8 text, or gzip under a name in .gz", .path.display())]
+    #[error(
+        "{} is {encoding}; deliver UTF-8 text, plain or compressed under a name in .gz or .zst",
+        .path.display()
+    )]
     Encoding {
         /// The file.
         path: PathBuf,
