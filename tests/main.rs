@@ -5,6 +5,7 @@
 //! - `cli`: the program as a user runs it: commands, exit codes, signals, what it prints.
 //! - `crash`: a run killed at every fail point and run again.
 //! - `flat`: a lake of many dates costs a run no more than a young one, and nothing piles up.
+//! - `formats`: the same rows as CSV, JSON lines and Parquet are the same lake.
 //! - `law`: random histories through the real job, compared with the reference.
 //! - `merge`: our own merge beside the library's, and what holds of every data file.
 //! - `real_data`: a year of retail and a git history, compared with the reference.
@@ -26,6 +27,7 @@ mod cases;
 mod cli;
 mod crash;
 mod flat;
+mod formats;
 mod law;
 mod merge;
 mod real_data;

@@ -119,6 +119,7 @@ impl Window {
         let encoding = match self.bytes() {
             [0x1F, 0x8B, ..] => "gzip data under a name without .gz",
             [0x28, 0xB5, 0x2F, 0xFD, ..] => "zstd data under a name without .zst",
+            [b'P', b'A', b'R', b'1', ..] => "a Parquet file",
             [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => "UTF-16 text",
             bytes => {
                 if bytes.starts_with(UTF8_MARK) {
@@ -310,8 +311,10 @@ mod tests {
     }
 
     #[test]
-    fn compressed_data_without_its_ending_and_utf_16_are_named() {
-        for content in [gzip(b"id\n"), zstd(b"id\n"), b"\xFF\xFEi\0d\0".to_vec()] {
+    fn compressed_data_without_its_ending_parquet_and_utf_16_are_named() {
+        for content in
+            [gzip(b"id\n"), zstd(b"id\n"), b"PAR1\x15".to_vec(), b"\xFF\xFEi\0d\0".to_vec()]
+        {
             let error = open("a.csv", &content, 64).err().unwrap();
             assert!(matches!(error, SourceError::Encoding { .. }), "{error}");
         }

@@ -17,8 +17,7 @@ use std::thread;
 use super::blocks::{BlockCutter, Cut};
 use super::decode::{Bytes, Window};
 use super::raw_batch::RawBatch;
-use super::reader::{Limits, ParsedBatch, RecordReader, Records, SourceError};
-use crate::config::SourceFormat;
+use super::reader::{Limits, ParsedBatch, RecordReader, Records, SourceError, TextFormat};
 
 /// Rows of a batch where the file is read in sequence.
 const SEQUENTIAL_BATCH_ROWS: usize = 16 * 1024;
@@ -49,7 +48,7 @@ impl ParallelReader {
     /// Opens `path` as [`RecordReader::open`] does.
     pub fn open(
         path: &Path,
-        format: SourceFormat,
+        format: TextFormat,
         columns: &[String],
         required: &[String],
         threads: NonZeroUsize,
@@ -59,7 +58,7 @@ impl ParallelReader {
 
     pub(super) fn open_within(
         path: &Path,
-        format: SourceFormat,
+        format: TextFormat,
         columns: &[String],
         required: &[String],
         threads: NonZeroUsize,
@@ -265,7 +264,7 @@ mod tests {
         std::fs::write(&path, content).unwrap();
         let columns = ["a".to_owned(), "b".to_owned()];
         let threads = NonZeroUsize::new(3).unwrap();
-        let format = SourceFormat::Csv;
+        let format = TextFormat::Csv;
         let mut reader =
             ParallelReader::open_within(&path, format, &columns, &columns, threads, limits)?;
         let (mut rows, mut rejected) = (0, 0);

@@ -76,6 +76,7 @@ fn the_format_follows_from_the_ending_of_the_path() {
         (".ndjson", SourceFormat::Jsonl),
         (".ndjson.gz", SourceFormat::Jsonl),
         (".jsonl.ZST", SourceFormat::Jsonl),
+        (".Parquet", SourceFormat::Parquet),
     ] {
         let text = SHORTEST.replace(".csv", ending);
         assert_eq!(read(&text).feeds[0].format, format, "{ending}");

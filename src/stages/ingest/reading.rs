@@ -7,7 +7,7 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::config::SourceFormat;
-use crate::sources::{ParallelReader, ParsedBatch, SourceError};
+use crate::sources::{FileReader, ParsedBatch, SourceError};
 use crate::stages::error::IngestError;
 
 /// Batches that reading may be ahead of whoever takes them.
@@ -55,13 +55,8 @@ impl Reading {
 
 impl FileToRead {
     fn read(self, sender: &Sender<ParsedBatch>) -> Result<String, SourceError> {
-        let mut reader = ParallelReader::open(
-            &self.path,
-            self.format,
-            &self.columns,
-            &self.required,
-            self.threads,
-        )?;
+        let mut reader =
+            FileReader::open(&self.path, self.format, &self.columns, &self.required, self.threads)?;
         while let Some(batch) = reader.next_batch()? {
             if sender.blocking_send(batch).is_err() {
                 // Whoever took the batches failed; that error is the one to report.
