@@ -39,6 +39,12 @@ pub enum JobError {
         /// What there is.
         known: String,
     },
+    /// A file is delivered to one feed.
+    #[error("--file names a delivery of one feed; say of which with --feed ({known})")]
+    WhichFeed {
+        /// What there is.
+        known: String,
+    },
     /// `--from` after `--to`.
     #[error("--from {from} is after --to {to}")]
     EmptyRange {
@@ -101,6 +107,26 @@ pub enum JobError {
         /// Why.
         source: BuildError,
     },
+    /// `withdraw`.
+    #[error("withdraw of {file}, arrival date {arrival_date}, from {feed} failed")]
+    Withdraw {
+        /// The feed.
+        feed: String,
+        /// The file.
+        file: String,
+        /// Its arrival date.
+        arrival_date: NaiveDate,
+        /// Why.
+        source: BuildError,
+    },
+    /// `maintain`.
+    #[error("maintain of {feed} failed; no row of its tables changed")]
+    Maintain {
+        /// The feed.
+        feed: String,
+        /// Why.
+        source: BuildError,
+    },
     /// The configured rules and those of ODS.
     #[error("the rules of {feed} cannot be used")]
     Rules {
@@ -148,11 +174,14 @@ impl JobError {
             Self::Build { .. } => "build",
             Self::Retention { .. } => "retention",
             Self::Reprocess { .. } => "reprocess",
+            Self::Withdraw { .. } => "withdraw",
+            Self::Maintain { .. } => "maintain",
             Self::Rules { .. } => "rules",
             Self::Record(_) => "record",
             Self::Generate(_) => "generate",
             Self::Config(_)
             | Self::UnknownFeed { .. }
+            | Self::WhichFeed { .. }
             | Self::EmptyRange { .. }
             | Self::ForceWithoutDate => "config",
             Self::Lake(_)
@@ -168,12 +197,15 @@ impl JobError {
         match self {
             Self::Config(_)
             | Self::UnknownFeed { .. }
+            | Self::WhichFeed { .. }
             | Self::EmptyRange { .. }
             | Self::ForceWithoutDate => Verdict::FixConfiguration,
             Self::Generate(error) if error.is_usage() => Verdict::FixConfiguration,
             Self::Build { source, .. }
             | Self::Retention { source, .. }
             | Self::Reprocess { source, .. }
+            | Self::Withdraw { source, .. }
+            | Self::Maintain { source, .. }
             | Self::Rules { source, .. } => of_build(source),
             Self::Ingest { source: IngestError::Build(source), .. } => of_build(source),
             Self::Ingest { source: IngestError::Lake(source), .. } => of_lake(source),
@@ -206,10 +238,15 @@ fn of_build(error: &BuildError) -> Verdict {
         | BuildError::AttributeTypeChanged { .. }
         | BuildError::RulesDiffer { .. }
         | BuildError::MappingTooEarly { .. }
+        | BuildError::MappingNeedsRaw { .. }
+        | BuildError::FactRefused { .. }
+        | BuildError::UnknownDelivery { .. }
+        | BuildError::DeliveryExpired { .. }
         | BuildError::NotCovered { .. } => Verdict::FixConfiguration,
         BuildError::Lake(source) => of_lake(source),
         BuildError::Imbalance { .. } => Verdict::Bug,
         BuildError::NothingIngested { .. }
+        | BuildError::NothingBuilt { .. }
         | BuildError::Arrow { .. }
         | BuildError::Runs(_)
         | BuildError::Stopped { .. }

@@ -1,4 +1,9 @@
-//! The flow: ingest, build and retention for each arrival date, in order.
+//! The flow: ingest, build and retention for each arrival date, in order; and, in `recompute.rs`, ODS
+//! anew from a date on.
+
+mod recompute;
+
+mod maintain;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -17,7 +22,6 @@ use crate::record::{Outcome, RunLog, StageRecord};
 use crate::sources::{self, SourceFile};
 use crate::stages::build::{self, Rebuild};
 use crate::stages::ingest;
-use crate::stages::reprocess::{self, Reprocessed};
 use crate::stages::retention::{self, RetentionPlan};
 use crate::stages::rules::{self, RuleChange};
 use crate::stages::{StageContext, StageOutcome};
@@ -61,11 +65,10 @@ impl<'a> Job<'a> {
         log: RunLog,
         progress: &'a dyn Progress,
     ) -> Result<Self, JobError> {
-        let lake =
-            Lake::open(&config.lake.url)?.compressing(config.lake.compression).keeping(Kept {
-                removed_files_days: config.retention.removed_files_days,
-                log_days: config.retention.log_days,
-            });
+        let lake = Lake::of(&config.lake)?.keeping(Kept {
+            removed_files_days: config.retention.removed_files_days,
+            log_days: config.retention.log_days,
+        });
         let engine = Engine::new(&config.engine)?;
         lake.serve(&engine.context(chrono_tz::Tz::UTC));
         Ok(Self { config, lake, engine, log, progress })
@@ -169,29 +172,11 @@ impl<'a> Job<'a> {
         feed: &FeedConfig,
         as_of: Option<NaiveDate>,
     ) -> Result<RetentionPlan, JobError> {
+        self.follow_withdrawal(feed).await?;
         match self.as_of(feed, as_of).await? {
             Some(as_of) => self.retain(feed, as_of, Sweep::All).await,
             None => Ok(RetentionPlan::default()),
         }
-    }
-
-    /// Recomputes ODS from an event date on.
-    pub async fn reprocess(
-        &self,
-        feed: &FeedConfig,
-        from: NaiveDate,
-    ) -> Result<Reprocessed, JobError> {
-        self.progress.feed(&feed.name, 1);
-        self.progress.stage("reprocess", from);
-        let (stage, timer) = (self.stage(feed), Timer::start());
-        let result = reprocess::reprocess(&stage, from).await;
-        let result = result.map_err(|source| {
-            let feed = feed.name.clone();
-            JobError::Reprocess { feed, from, source }
-        });
-        let reprocessed = self.record(&stage, from, "reprocess", &timer, result)?;
-        self.keep_up(feed).await?;
-        Ok(reprocessed)
     }
 
     /// Notes in the log that a signal stopped the run.
@@ -235,12 +220,10 @@ impl<'a> Job<'a> {
         arrival_date: Option<NaiveDate>,
         change: RuleChange,
     ) -> Result<(), JobError> {
-        let stage = self.stage(feed);
-        let settled = match rules::settle(&stage, arrival_date, change).await {
-            Ok(()) => reprocess::finish_quarantine(&stage).await,
-            refused => refused,
-        };
-        settled.map_err(|source| JobError::Rules { feed: feed.name.clone(), source })
+        rules::settle(&self.stage(feed), arrival_date, change)
+            .await
+            .map_err(|source| JobError::Rules { feed: feed.name.clone(), source })?;
+        self.follow_withdrawal(feed).await
     }
 
     async fn ingest_date(
@@ -385,7 +368,7 @@ impl<'a> Job<'a> {
     fn record<T>(
         &self,
         stage: &StageContext<'_>,
-        date: NaiveDate,
+        date: impl Into<Option<NaiveDate>>,
         name: &'static str,
         timer: &Timer,
         result: Result<(T, StageOutcome), JobError>,
@@ -400,7 +383,7 @@ impl<'a> Job<'a> {
         };
         self.log.push(StageRecord {
             feed: stage.feed.name.clone(),
-            arrival_date: Some(date),
+            arrival_date: date.into(),
             stage: name,
             started: timer.started,
             seconds: timer.clock.elapsed().as_secs_f64(),

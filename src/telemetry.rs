@@ -23,8 +23,8 @@ pub struct TelemetryError(#[from] ParseError);
 /// `RUST_LOG`, where it is set, wins.
 pub fn start(format: LogFormat, verbose: u8) -> Result<(), TelemetryError> {
     let default = match verbose {
-        0 => "sessionlake=warn,error",
-        1 => "sessionlake=info,error",
+        0 => "sessionlake=warn,buoyant_kernel=off,error",
+        1 => "sessionlake=info,buoyant_kernel=off,error",
         2 => "sessionlake=debug,info",
         _ => "trace",
     };

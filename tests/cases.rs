@@ -15,6 +15,7 @@ use chrono::NaiveDate;
 use sessionlake::job::Dates;
 use sessionlake::lake::ids::LatePolicy;
 use sessionlake::stages::build::Rebuild;
+use sessionlake::stages::reprocess::Source;
 use sessionlake::stages::rules::RuleChange;
 
 use crate::support::workspace::Workspace;
@@ -144,7 +145,7 @@ impl Case {
     fn reprocessed(&self) -> Workspace {
         let workspace = self.day_by_day(self.dates().rev());
         let first = self.dates().next().unwrap();
-        workspace.reprocess(first - chrono::Days::new(7)).unwrap();
+        workspace.reprocess(first - chrono::Days::new(7), Source::Raw).unwrap();
         workspace
     }
 

@@ -5,17 +5,20 @@
 
 mod catch_up;
 mod configuration;
+mod damage;
 mod expressions;
 mod failures;
 mod generate;
 mod inputs;
 mod overrides;
 mod printed;
+mod reprocess;
 mod retention;
 mod rules;
 mod signals;
 mod stages;
 mod usage;
+mod withdraw;
 
 use crate::support::workspace::Workspace;
 

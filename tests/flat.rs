@@ -14,8 +14,7 @@ use sessionlake::lake::{Requests, TableName};
 use crate::support::workspace::Workspace;
 
 /// Fail points that a lake of few dates does not reach; tried by [`upkeep`].
-pub const FAIL_POINTS: [&str; 3] =
-    ["checkpoint_after_write", "runs_before_compaction", "runs_after_compaction"];
+pub const FAIL_POINTS: [&str; 2] = ["runs_before_compaction", "runs_after_compaction"];
 
 const RUNS: u64 = 400;
 /// Runs that are measured, each on this many dates of history and a few more. Ten runs hold the

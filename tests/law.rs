@@ -17,15 +17,18 @@ use sessionlake::job::Dates;
 use sessionlake::lake::ids::LatePolicy;
 use sessionlake::reference::Expected;
 use sessionlake::stages::build::Rebuild;
+use sessionlake::stages::deliveries::DeliveredFile;
 use sessionlake::stages::error::BuildError;
+use sessionlake::stages::reprocess::Source;
 use sessionlake::stages::rules::RuleChange;
 
-use crate::support::model::{Configuration, Recorded, Row, batch};
+use crate::support::changes::changes;
+use crate::support::model::{Configuration, Recorded, Row, batch, pdate};
 use crate::support::workspace::{Workspace, date};
 
 mod history;
 
-use history::{Change, History, history};
+use history::{Change, History, Kind, history};
 
 /// 2026-01-10, around which all histories happen.
 const FIRST_DAY: i32 = 20_463;
@@ -40,8 +43,9 @@ struct Happening<'h> {
     rng: ChaCha8Rng,
     configuration: Configuration,
     recorded: Recorded,
-    ingested: BTreeMap<i32, Vec<Row>>,
-    built: BTreeMap<i32, Vec<Row>>,
+    /// By arrival date, each row with its file.
+    ingested: BTreeMap<i32, Vec<(u8, Row)>>,
+    built: BTreeMap<i32, Vec<(u8, Row)>>,
 }
 
 /// One version of one file.
@@ -75,14 +79,19 @@ impl Happening<'_> {
 
     fn deliver(&mut self, step: &Step) {
         let rows: Vec<&Row> = step.rows.iter().collect();
-        let jsonl = self.configuration.jsonl;
-        let ending = if jsonl { "jsonl" } else { "csv" };
-        let name = format!("{}/part-{}.{ending}", date(step.arrival), step.file);
-        self.workspace.write_batch(&name, &batch(&rows, jsonl));
+        let name = self.file(step.arrival, step.file).file;
+        self.workspace.write_batch(&name, &batch(&rows, self.configuration.jsonl));
+    }
+
+    fn file(&self, arrival: i32, file: u8) -> DeliveredFile {
+        let ending = if self.configuration.jsonl { "jsonl" } else { "csv" };
+        let arrival_date = date(arrival);
+        DeliveredFile { arrival_date, file: format!("{arrival_date}/part-{file}.{ending}") }
     }
 
     fn ingested(&mut self, step: &Step) {
-        self.ingested.entry(step.arrival).or_default().extend(step.rows.iter().cloned());
+        let rows = step.rows.iter().map(|row| (step.file, row.clone()));
+        self.ingested.entry(step.arrival).or_default().extend(rows);
     }
 
     fn built_through(&mut self, arrivals: impl IntoIterator<Item = i32>) {
@@ -145,7 +154,7 @@ impl Happening<'_> {
     }
 
     fn ods(&self) -> Vec<Expected> {
-        let built: Vec<Row> = self.built.values().flatten().cloned().collect();
+        let built: Vec<Row> = self.built.values().flatten().map(|(_, row)| row.clone()).collect();
         self.recorded.ods(&built, self.configuration.offset())
     }
 
@@ -192,30 +201,113 @@ impl Happening<'_> {
         Ok(())
     }
 
+    /// From raw or from ODS; first it says what it is going to do, and writes nothing for that.
     fn reprocess(&mut self, from: i32) -> Result<(), TestCaseError> {
         if self.built.is_empty() {
             return Ok(());
         }
         let next = self.history.next;
+        let source = if self.rng.random_bool(0.5) { Source::Ods } else { Source::Raw };
         self.workspace.configure(&next.toml());
-        match self.workspace.reprocess(date(from)) {
-            Err(JobError::Reprocess { source: BuildError::NotCovered { .. }, .. }) => {
-                prop_assert!(next.raw_days < RAW_DAYS, "nothing was removed");
+        let before = self.workspace.ods(&["kind", "note"]);
+        let bytes = self.workspace.lake_bytes();
+        let forecast = self.workspace.forecast(date(from), source);
+        prop_assert!(bytes == self.workspace.lake_bytes(), "a dry run wrote to the lake");
+        match self.workspace.reprocess(date(from), source) {
+            Err(JobError::Reprocess { source: refused, .. }) => {
+                prop_assert!(forecast.is_err(), "a dry run of what is refused");
+                match refused {
+                    BuildError::NotCovered { .. } => {
+                        prop_assert_eq!(source, Source::Raw);
+                        prop_assert!(next.raw_days < RAW_DAYS, "nothing was removed");
+                    }
+                    BuildError::MappingNeedsRaw { .. } => {
+                        prop_assert_eq!(source, Source::Ods);
+                        prop_assert!(self.recorded.mappings.last().unwrap().1 != next.mapping);
+                    }
+                    other => return Err(TestCaseError::fail(other.to_string())),
+                }
                 self.workspace.configure(&self.configuration.toml());
             }
             result => {
                 done(result)?;
-                let mappings = self.recorded.mappings.clone();
-                self.recorded.restart(&next, from);
-                self.configuration = next;
-                let first = if mappings == self.recorded.mappings { from - 1 } else { i32::MIN };
-                // What it reads of raw is built, whether it was before or not.
-                let read: Vec<i32> =
-                    self.ingested.keys().copied().filter(|a| *a >= first.max(from - 1)).collect();
-                self.built_through(read);
+                self.reprocessed(from, source);
+                let after = self.workspace.ods(&["kind", "note"]);
+                let found = changes(&before, &after, self.configuration.offset());
+                prop_assert_eq!(done(forecast)?.dates, found, "the dry run said otherwise");
             }
         }
         Ok(())
+    }
+
+    fn reprocessed(&mut self, from: i32, source: Source) {
+        let next = self.history.next;
+        self.configuration = next;
+        if source == Source::Ods {
+            self.recorded.restart_sessions(&next, from);
+            return;
+        }
+        let mappings = self.recorded.mappings.clone();
+        self.recorded.restart(&next, from);
+        let first = if mappings == self.recorded.mappings { from - 1 } else { i32::MIN };
+        // What it reads of raw is built, whether it was before or not.
+        let read: Vec<i32> =
+            self.ingested.keys().copied().filter(|a| *a >= first.max(from - 1)).collect();
+        self.built_through(read);
+    }
+
+    /// Takes one file back, all that was delivered under its name; first it says what it is going
+    /// to do, and writes nothing for that.
+    fn withdraw(&mut self) -> Result<(), TestCaseError> {
+        let files: BTreeSet<(i32, u8)> = self
+            .ingested
+            .iter()
+            .flat_map(|(arrival, rows)| rows.iter().map(|(file, _)| (*arrival, *file)))
+            .collect();
+        let files: Vec<(i32, u8)> = files.into_iter().collect();
+        let Some((arrival, file)) = files.choose(&mut self.rng).copied() else { return Ok(()) };
+        if self.built.is_empty() {
+            return Ok(());
+        }
+        let delivered = self.file(arrival, file);
+        let before = self.workspace.ods(&["kind", "note"]);
+        let bytes = self.workspace.lake_bytes();
+        let forecast = self.workspace.withdrawal_forecast(&delivered);
+        prop_assert!(bytes == self.workspace.lake_bytes(), "a dry run wrote to the lake");
+        match self.workspace.withdraw(&delivered) {
+            Err(JobError::Withdraw { source: refused, .. }) => {
+                prop_assert!(forecast.is_err(), "a dry run of what is refused");
+                prop_assert!(self.configuration.raw_days < RAW_DAYS, "nothing was removed");
+                let is_gone = matches!(
+                    refused,
+                    BuildError::NotCovered { .. } | BuildError::DeliveryExpired { .. }
+                );
+                prop_assert!(is_gone, "{refused}");
+            }
+            result => {
+                done(result)?;
+                self.withdrawn(arrival, file);
+                let after = self.workspace.ods(&["kind", "note"]);
+                let found = changes(&before, &after, self.configuration.offset());
+                prop_assert_eq!(done(forecast)?.dates, found, "the dry run said otherwise");
+            }
+        }
+        Ok(())
+    }
+
+    fn withdrawn(&mut self, arrival: i32, file: u8) {
+        let offset = self.configuration.offset();
+        let of_file = self.ingested[&arrival].iter().filter(|(of, _)| *of == file);
+        let counted = of_file.filter(|(_, row)| self.recorded.verdict(row, offset).is_none());
+        let first = counted.map(|(_, row)| pdate(row, offset)).min().unwrap_or(arrival + 1);
+        for rows in [&mut self.ingested, &mut self.built] {
+            if let Some(rows) = rows.get_mut(&arrival) {
+                rows.retain(|(of, _)| *of != file);
+            }
+        }
+        // What it reads of raw is built, whether it was before or not.
+        let read: Vec<i32> = self.ingested.keys().copied().filter(|at| *at >= first - 1).collect();
+        self.built_through(read);
     }
 
     fn finish(&mut self) -> Result<(), TestCaseError> {
@@ -239,7 +331,7 @@ impl Happening<'_> {
             return Ok(());
         }
         let offset = self.configuration.offset();
-        let rejected = self.built.values().flatten();
+        let rejected = self.built.values().flatten().map(|(_, row)| row);
         let mut expected: Vec<(i32, String)> = rejected
             .filter_map(|row| Some((row.arrival, self.recorded.verdict(row, offset)?.to_owned())))
             .collect();
@@ -290,14 +382,20 @@ fn obeys_the_law(history: &History) -> Result<(), TestCaseError> {
         let together = if crosses { change_at - at } else { together };
         happening.step(&steps[at..at + together])?;
         at += together;
+        if history.withdraws && happening.rng.random_bool(0.3) {
+            happening.withdraw()?;
+        }
     }
     if change_at == steps.len() {
         happening.change_rules()?;
     }
+    if history.withdraws {
+        happening.withdraw()?;
+    }
     happening.finish()
 }
 
-fn check(name: &str, changes: bool) {
+fn check(name: &str, kind: Kind) {
     let histories = std::env::var("SESSIONLAKE_LAW_HISTORIES")
         .map_or(100, |number| number.parse().expect("SESSIONLAKE_LAW_HISTORIES is a number"));
     let config = Config {
@@ -309,17 +407,22 @@ fn check(name: &str, changes: bool) {
     };
     let mut runner = TestRunner::new(config);
     eprintln!("{name}: {histories} histories of at least {KEYS} keys");
-    if let Err(failure) = runner.run(&history(changes), |history| obeys_the_law(&history)) {
+    if let Err(failure) = runner.run(&history(kind), |history| obeys_the_law(&history)) {
         panic!("{name}: {failure}");
     }
 }
 
 #[test]
 fn ods_is_a_function_of_what_was_delivered() {
-    check("the law", false);
+    check("the law", Kind::Deliveries);
 }
 
 #[test]
 fn ods_is_a_function_of_the_recorded_rules_too() {
-    check("the law with rule changes", true);
+    check("the law with rule changes", Kind::RuleChanges);
+}
+
+#[test]
+fn what_is_withdrawn_never_came() {
+    check("the law with withdrawals", Kind::Withdrawals);
 }

@@ -7,7 +7,10 @@
 //! - `flat`: a lake of many dates costs a run no more than a young one, and nothing piles up.
 //! - `formats`: the same rows as CSV, JSON lines and Parquet are the same lake.
 //! - `law`: random histories through the real job, compared with the reference.
+//! - `maintain`: what a lake is tidied of, and that no row of it changes.
 //! - `merge`: our own merge beside the library's, and what holds of every data file.
+//! - `object_storage`: the lake on S3 servers, as on a disk, and with faults in between.
+//! - `races`: four processes at a time with random commands on one lake.
 //! - `real_data`: a year of retail and a git history, compared with the reference.
 //! - `scope_law`: ten thousand histories on winners, scope and sessions of a key alone.
 //! - `window_function`: the SQL function beside the walk that ODS is built with.
@@ -29,7 +32,10 @@ mod crash;
 mod flat;
 mod formats;
 mod law;
+mod maintain;
 mod merge;
+mod object_storage;
+mod races;
 mod real_data;
 mod scope_law;
 mod support;

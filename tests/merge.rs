@@ -21,8 +21,10 @@ use rand_chacha::ChaCha8Rng;
 use sessionlake::job::Dates;
 use sessionlake::lake::{TableName, contracts};
 use sessionlake::reference::Expected;
+use sessionlake::stages::reprocess::Source;
 use sessionlake::stages::rules::RuleChange;
 
+use crate::support::changes::changes;
 use crate::support::model::{Action, Closes, Configuration, Mapping, Recorded, Row, Rules, batch};
 use crate::support::workspace::{Workspace, date, ods_rows};
 use crate::support::{DAY, HOUR, MINUTE};
@@ -254,6 +256,17 @@ fn a_change_that_goes_on_through_later_dates_reaches_all_of_them() {
     workspace.assert_sorted();
 }
 
+/// The same rows again, by an update that changes nothing: the library writes them in its own order
+/// and without our marks.
+fn rewrite_by_the_library(workspace: &Workspace) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let url = url::Url::from_directory_path(workspace.path("lake/ods/events")).unwrap();
+        let table = deltalake::open_table(url).await.unwrap();
+        table.update().with_update("event_id", "event_id").await.unwrap();
+    });
+}
+
 #[test]
 fn files_that_another_writer_left_unsorted_are_read_all_the_same() {
     let workspace = Workspace::new();
@@ -266,14 +279,7 @@ fn files_that_another_writer_left_unsorted_are_read_all_the_same() {
         run(&workspace, arrival, &rows);
         delivered.extend(rows);
     }
-    // The same rows again, by an update that changes nothing: the library writes them in its own
-    // order and without our marks.
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async {
-        let url = url::Url::from_directory_path(workspace.path("lake/ods/events")).unwrap();
-        let table = deltalake::open_table(url).await.unwrap();
-        table.update().with_update("event_id", "event_id").await.unwrap();
-    });
+    rewrite_by_the_library(&workspace);
     let rows = random_rows(FIRST_DAY + 3, &mut rng);
     run(&workspace, FIRST_DAY + 3, &rows);
     delivered.extend(rows);
@@ -299,4 +305,29 @@ fn a_tiny_memory_limit_spills_and_gives_the_same_rows() {
         workspace.ods(&ATTRIBUTES)
     };
     assert_eq!(ods("1MiB"), ods("1GiB"));
+}
+
+#[test]
+fn a_dry_run_spills_and_reads_unsorted_files_and_still_tells_the_truth() {
+    for source in [Source::Raw, Source::Ods] {
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        let workspace = Workspace::new();
+        let engine = "[engine]\nmemory_limit = \"1MiB\"\n";
+        workspace.configure(&format!("{engine}{}", CONFIGURATION.toml()));
+        for arrival in FIRST_DAY..FIRST_DAY + 3 {
+            let rows: Vec<Row> = (0..200).flat_map(|_| random_rows(arrival, &mut rng)).collect();
+            run(&workspace, arrival, &rows);
+        }
+        rewrite_by_the_library(&workspace);
+        let rules = Rules { any_event_opens: true, timeout_minutes: 7, ..CONFIGURATION.rules };
+        let other = Configuration { rules, ..CONFIGURATION };
+        workspace.configure(&format!("{engine}{}", other.toml()));
+        let before = workspace.ods(&ATTRIBUTES);
+        let from = date(FIRST_DAY + 1);
+        let forecast = workspace.forecast(from, source).unwrap();
+        workspace.reprocess(from, source).unwrap();
+        let found = changes(&before, &workspace.ods(&ATTRIBUTES), 0);
+        assert!(found.values().any(|change| change.events_changed > 100), "{found:?}");
+        assert_eq!(forecast.dates, found, "{source:?}");
+    }
 }

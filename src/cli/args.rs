@@ -74,12 +74,31 @@ pub(super) enum Command {
     /// more than removed_files_days ago then leave the store.
     #[command(after_help = "Example:\n  sessionlake retention --as-of 2026-01-31 --dry-run")]
     Retention(RetentionArgs),
-    /// Recompute ODS from an event date on, from raw and under the configured rules
+    /// Recompute ODS from an event date on, under the configured rules
     ///
     /// All event dates from DATE on are replaced in one commit. Where the configured rules differ
     /// from the recorded ones, they are recorded from DATE on.
-    #[command(after_help = "Example:\n  sessionlake reprocess --from 2026-01-05")]
+    #[command(after_help = "Example, first to see what it would change:\n  \
+        sessionlake reprocess --from 2026-01-05 --dry-run\n  \
+        sessionlake reprocess --from 2026-01-05")]
     Reprocess(ReprocessArgs),
+    /// Take a wrong delivery back, as if it had never come
+    ///
+    /// Its rows leave raw and quarantine, and ODS is recomputed from the first event date that they
+    /// touch, so that rows which lost against them come back. All deliveries of that name and
+    /// arrival date go, also where the file came twice with different content. The file is not
+    /// taken in again, unless its content changes or it comes under another name.
+    #[command(after_help = "Example, first to see what it would change:\n  \
+        sessionlake withdraw --file 2026-01-08.csv --arrival-date 2026-01-08 --dry-run\n  \
+        sessionlake withdraw --file 2026-01-08.csv --arrival-date 2026-01-08")]
+    Withdraw(WithdrawArgs),
+    /// Tidy up every table: files that nobody needs leave the store, small ones are joined
+    ///
+    /// Removes data files that left a table more than removed_files_days ago, files that a killed
+    /// run left and no commit names, and old log; writes a checkpoint where one is due; joins the
+    /// small files of a date that has many. No row changes.
+    #[command(after_help = "Example:\n  sessionlake maintain --dry-run")]
+    Maintain(MaintainArgs),
     /// Write believable sample batches: bursty sessions, late and repeated events, ties in time
     ///
     /// The same options give the same bytes.
@@ -187,8 +206,53 @@ pub(super) struct ReprocessArgs {
     /// First event date to recompute
     #[arg(long, value_name = "DATE")]
     pub(super) from: NaiveDate,
+    /// What to recompute from
+    #[arg(long, value_enum, default_value_t = FactSource::Raw)]
+    pub(super) source: FactSource,
+    /// Say how many events and sessions would change, by event date, and write nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
     #[command(flatten)]
     pub(super) feeds: FeedArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WithdrawArgs {
+    /// The delivered file, as `_file` in raw names it
+    #[arg(long, value_name = "NAME")]
+    pub(super) file: String,
+    /// The date under which it arrived
+    #[arg(long, value_name = "DATE")]
+    pub(super) arrival_date: NaiveDate,
+    /// Say what would leave raw, and how many events and sessions would change by event date, and
+    /// write nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    #[command(flatten)]
+    pub(super) feeds: FeedArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct MaintainArgs {
+    /// Say what would be done to each table without doing it
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Age from which on a file that no commit names belongs to a killed run, such as 12h; 0s
+    /// only while nothing else writes to the lake [default: removed_files_days, at least 1d]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(super) orphans_older_than: Option<std::time::Duration>,
+    #[command(flatten)]
+    pub(super) feeds: FeedArgs,
+}
+
+/// What ODS is recomputed from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum FactSource {
+    /// The delivered rows that raw still holds.
+    Raw,
+    /// The events that ODS keeps: for a changed session rule, also where raw has expired; mapping
+    /// and window must be as recorded, and what is in quarantine stays there.
+    Ods,
 }
 
 #[derive(Debug, Args)]

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::args::{
-    Arguments, Command, ConfigCommand, DateArgs, FeedArgs, FileFormat, GenerateArgs, Global,
-    RetentionArgs,
+    Arguments, Command, ConfigCommand, DateArgs, FactSource, FeedArgs, FileFormat, GenerateArgs,
+    Global, ReprocessArgs, RetentionArgs, WithdrawArgs,
 };
-use super::output;
 use super::progress::Bar;
+use super::{maintain, output};
 use crate::config::{self, Config, FeedConfig, LoadOptions};
 use crate::engine::Engine;
 use crate::error::JobError;
@@ -19,9 +19,10 @@ use crate::lake::ids::LatePolicy;
 use crate::lake::rules::RuleBook;
 use crate::record::RunLog;
 use crate::stages::build::Rebuild;
+use crate::stages::deliveries::DeliveredFile;
 use crate::stages::mapping::CompiledBook;
+use crate::stages::reprocess::Source;
 use crate::stages::rules::RuleChange;
-use crate::telemetry::LogFormat;
 
 /// How a command came to its end, short of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,37 +61,47 @@ pub(super) async fn execute(arguments: Arguments) -> Result<Ended, JobError> {
         Command::Retention(args) => {
             on_feeds(&global, &args.feeds, Action::Retention(args.as_of)).await
         }
+        Command::Withdraw(args) => withdraw(&global, args).await,
+        Command::Reprocess(args) if args.dry_run => forecast(&global, &args).await,
+        Command::Maintain(args) => maintain::maintain(&global, &args).await,
         Command::Reprocess(args) => {
-            on_feeds(&global, &args.feeds, Action::Reprocess(args.from)).await
+            let action = Action::Reprocess(args.from, source(args.source));
+            on_feeds(&global, &args.feeds, action).await
         }
     }
 }
 
 /// What is done to each feed.
 #[derive(Debug, Clone, Copy)]
-enum Action {
+enum Action<'a> {
     Run(Dates, RuleChange),
     Ingest(Dates, LatePolicy),
     Build(Dates, Rebuild, RuleChange),
     Retention(Option<chrono::NaiveDate>),
-    Reprocess(chrono::NaiveDate),
+    Reprocess(chrono::NaiveDate, Source),
+    Withdraw(&'a DeliveredFile),
 }
 
-impl Action {
+impl Action<'_> {
     async fn perform(self, job: &Job<'_>, feed: &FeedConfig) -> Result<(), JobError> {
         match self {
             Self::Run(dates, change) => job.run(feed, dates, change).await,
             Self::Ingest(dates, late) => job.ingest(feed, dates, late).await,
             Self::Build(dates, rebuild, change) => job.build(feed, dates, rebuild, change).await,
             Self::Retention(as_of) => job.retention(feed, as_of).await.map(|_| ()),
-            Self::Reprocess(from) => job.reprocess(feed, from).await.map(|_| ()),
+            Self::Withdraw(file) => job.withdraw(feed, file).await,
+            Self::Reprocess(from, source) => job.reprocess(feed, from, source).await.map(|_| ()),
         }
     }
 }
 
 /// Runs the action on each feed in turn. A feed that fails does not stop the others; the first
 /// error is the command's. The record is written before the command ends, however it ends.
-async fn on_feeds(global: &Global, feeds: &FeedArgs, action: Action) -> Result<Ended, JobError> {
+async fn on_feeds(
+    global: &Global,
+    feeds: &FeedArgs,
+    action: Action<'_>,
+) -> Result<Ended, JobError> {
     let config = load(global, settings(feeds))?;
     let selected = select(&config, &feeds.feed)?;
     let log = RunLog::new();
@@ -119,34 +130,28 @@ async fn on_feeds(global: &Global, feeds: &FeedArgs, action: Action) -> Result<E
     let recorded = log.write(job.lake()).await;
     tracing::info!(requests = %job.lake().requests(), "asked of the store");
     output::run(global.output, &log)?;
-    report_later_errors(global.log_format, &errors);
+    output::later_errors(global.log_format, &errors);
     match errors.into_iter().next() {
         Some(error) => Err(error),
         None => recorded.map(|()| ended).map_err(JobError::Record),
     }
 }
 
-/// The first error is printed by the caller.
-fn report_later_errors(format: LogFormat, errors: &[JobError]) {
-    for error in errors.iter().skip(1) {
-        output::error(format, error);
-    }
-}
-
-struct StopSignals {
+/// SIGINT and SIGTERM.
+pub(super) struct StopSignals {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl StopSignals {
-    fn listen() -> std::io::Result<Self> {
+    pub(super) fn listen() -> std::io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
         })
     }
 
-    async fn received(&mut self) -> Ended {
+    pub(super) async fn received(&mut self) -> Ended {
         tokio::select! {
             _ = self.interrupt.recv() => Ended::Interrupted,
             _ = self.terminate.recv() => Ended::Terminated,
@@ -164,6 +169,40 @@ async fn retention_plan(global: &Global, args: &RetentionArgs) -> Result<Ended, 
         plans.push((feed.name.clone(), job.retention_plan(feed, args.as_of).await?));
     }
     output::retention_plan(global.output, &plans)?;
+    Ok(Ended::Done)
+}
+
+async fn forecast(global: &Global, args: &ReprocessArgs) -> Result<Ended, JobError> {
+    let config = load(global, settings(&args.feeds))?;
+    let selected = select(&config, &args.feeds.feed)?;
+    let bar = Bar::new();
+    let job = Job::new(&config, RunLog::new(), &bar)?;
+    let mut forecasts = Vec::new();
+    for feed in selected {
+        let forecast = job.forecast(feed, args.from, source(args.source)).await?;
+        forecasts.push((feed.name.clone(), forecast));
+    }
+    bar.finish();
+    output::forecasts(global.output, &forecasts)?;
+    Ok(Ended::Done)
+}
+
+async fn withdraw(global: &Global, args: WithdrawArgs) -> Result<Ended, JobError> {
+    let config = load(global, settings(&args.feeds))?;
+    let selected = select(&config, &args.feeds.feed)?;
+    let [feed] = selected.as_slice() else {
+        let known: Vec<&str> = selected.iter().map(|feed| feed.name.as_str()).collect();
+        return Err(JobError::WhichFeed { known: known.join(", ") });
+    };
+    let file = DeliveredFile { arrival_date: args.arrival_date, file: args.file };
+    if !args.dry_run {
+        return on_feeds(global, &args.feeds, Action::Withdraw(&file)).await;
+    }
+    let bar = Bar::new();
+    let job = Job::new(&config, RunLog::new(), &bar)?;
+    let (withdrawn, forecast) = job.withdrawal_forecast(feed, &file).await?;
+    bar.finish();
+    output::withdrawal(global.output, &feed.name, withdrawn.as_ref(), forecast)?;
     Ok(Ended::Done)
 }
 
@@ -211,7 +250,7 @@ fn check_expressions(engine: &Engine, feed: &FeedConfig) -> Result<(), JobError>
         .map_err(|source| JobError::Rules { feed: feed.name.clone(), source })
 }
 
-fn load(global: &Global, set: Vec<String>) -> Result<Config, JobError> {
+pub(super) fn load(global: &Global, set: Vec<String>) -> Result<Config, JobError> {
     let file: Option<PathBuf> = global.config.clone();
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -220,7 +259,7 @@ fn load(global: &Global, set: Vec<String>) -> Result<Config, JobError> {
 }
 
 /// `--set` and its short forms, the short ones last.
-fn settings(feeds: &FeedArgs) -> Vec<String> {
+pub(super) fn settings(feeds: &FeedArgs) -> Vec<String> {
     let mut set = feeds.set.clone();
     set.extend(feeds.timeout.iter().map(|timeout| format!("session.timeout={timeout}")));
     set.extend(feeds.max_duration.iter().map(|max| format!("session.max_duration={max}")));
@@ -229,7 +268,10 @@ fn settings(feeds: &FeedArgs) -> Vec<String> {
     set
 }
 
-fn select<'c>(config: &'c Config, names: &[String]) -> Result<Vec<&'c FeedConfig>, JobError> {
+pub(super) fn select<'c>(
+    config: &'c Config,
+    names: &[String],
+) -> Result<Vec<&'c FeedConfig>, JobError> {
     if names.is_empty() {
         return Ok(config.feeds.iter().collect());
     }
@@ -248,6 +290,13 @@ fn dates(args: &DateArgs) -> Result<Dates, JobError> {
         (None, Some(from), Some(to)) if from > to => Err(JobError::EmptyRange { from, to }),
         (None, Some(from), Some(to)) => Ok(Dates::Range(from, to)),
         _ => Ok(Dates::CatchUp),
+    }
+}
+
+fn source(source: FactSource) -> Source {
+    match source {
+        FactSource::Raw => Source::Raw,
+        FactSource::Ods => Source::Ods,
     }
 }
 

@@ -16,8 +16,15 @@ use crate::error::JobError;
 use crate::generate::GenerateSummary;
 use crate::job::error_chain;
 use crate::record::{Outcome, RunLog, StageRecord};
+use crate::stages::maintain::Maintained;
+use crate::stages::merge::DateChange;
+use crate::stages::reprocess::Forecast;
 use crate::stages::retention::RetentionPlan;
+use crate::stages::withdraw::Withdrawn;
 use crate::telemetry::LogFormat;
+
+/// Characters of a content hash that tell deliveries apart.
+const SHORT_HASH: usize = 12;
 
 /// Prints an error with its causes to standard error, in the form of the log lines but whatever
 /// their filter: a collector that reads JSON finds why the command failed among them.
@@ -35,6 +42,11 @@ pub(super) fn error(format: LogFormat, error: &JobError) {
     };
     // Nobody is left to tell when standard error is closed.
     let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Errors behind the first, which the caller prints.
+pub(super) fn later_errors(format: LogFormat, errors: &[JobError]) {
+    errors.iter().skip(1).for_each(|later| error(format, later));
 }
 
 /// Prints to standard output.
@@ -60,7 +72,12 @@ pub(super) fn run(format: OutputFormat, log: &RunLog) -> Result<(), JobError> {
     match format {
         OutputFormat::Json => document(&json!({ "run_id": log.run_id(), "stages": records })),
         OutputFormat::Table if records.is_empty() => text("nothing to do"),
-        OutputFormat::Table => text(&stages_table(&records).to_string()),
+        OutputFormat::Table => {
+            let withdrawn = records.iter().filter_map(|record| record.did.withdrawn.as_ref());
+            let lines: String =
+                withdrawn.map(|withdrawn| withdrawn_line(withdrawn) + "\n").collect();
+            text(&format!("{lines}{}", stages_table(&records)))
+        }
     }
 }
 
@@ -152,6 +169,123 @@ pub(super) fn retention_plan(
         lines.push_str(&waits);
     }
     text(&lines)
+}
+
+/// What a reprocess would change.
+pub(super) fn forecasts(
+    format: OutputFormat,
+    forecasts: &[(String, Forecast)],
+) -> Result<(), JobError> {
+    if format == OutputFormat::Json {
+        let feeds =
+            forecasts.iter().map(|(feed, forecast)| json!({ "feed": feed, "forecast": forecast }));
+        return document(&json!({ "dry_run": true, "feeds": feeds.collect::<Vec<Value>>() }));
+    }
+    text(&forecast_table(forecasts))
+}
+
+fn forecast_table(forecasts: &[(String, Forecast)]) -> String {
+    let header = [
+        "feed",
+        "event date",
+        "events new",
+        "changed",
+        "removed",
+        "sessions before",
+        "after",
+        "changed",
+    ];
+    let mut shown = table(&header, 2);
+    for (feed, forecast) in forecasts {
+        let dates = forecast.dates.iter().map(|(date, change)| (date.to_string(), change));
+        for (date, change) in dates.chain([("total".to_owned(), &forecast.total)]) {
+            let DateChange {
+                events_new,
+                events_changed,
+                events_removed,
+                sessions_before,
+                sessions_after,
+                sessions_changed,
+            } = change;
+            let counts = [
+                events_new,
+                events_changed,
+                events_removed,
+                sessions_before,
+                sessions_after,
+                sessions_changed,
+            ];
+            let counts = counts.map(ToString::to_string);
+            shown.add_row([feed.clone(), date].into_iter().chain(counts));
+        }
+    }
+    let changes = forecasts.iter().any(|(_, forecast)| !forecast.dates.is_empty());
+    if changes { shown.to_string() } else { "nothing would change".to_owned() }
+}
+
+/// What a withdrawal would take back and change.
+pub(super) fn withdrawal(
+    format: OutputFormat,
+    feed: &str,
+    withdrawn: Option<&Withdrawn>,
+    forecast: Forecast,
+) -> Result<(), JobError> {
+    if format == OutputFormat::Json {
+        let feeds = json!([{ "feed": feed, "withdrawn": withdrawn, "forecast": forecast }]);
+        return document(&json!({ "dry_run": true, "feeds": feeds }));
+    }
+    let Some(withdrawn) = withdrawn else {
+        return text("nothing to withdraw: it was withdrawn before");
+    };
+    let changes = forecast_table(&[(feed.to_owned(), forecast)]);
+    text(&format!("{}\n{changes}", withdrawn_line(withdrawn)))
+}
+
+fn withdrawn_line(withdrawn: &Withdrawn) -> String {
+    let Withdrawn { file, contents, rows, from } = withdrawn;
+    let contents: Vec<&str> =
+        contents.iter().map(|hash| hash.get(..SHORT_HASH).unwrap_or(hash)).collect();
+    let deliveries = match contents.as_slice() {
+        [one] => format!("1 delivery ({one})"),
+        several => format!("{} deliveries of that name ({})", several.len(), several.join(", ")),
+    };
+    let (name, date) = (&file.file, file.arrival_date);
+    format!(
+        "withdrawn: {name} of {date}, {deliveries}, {rows} rows of raw; from event date {from} on"
+    )
+}
+
+/// What `maintain` did to each table; would do, without a run.
+pub(super) fn maintained(
+    format: OutputFormat,
+    run: Option<&RunLog>,
+    tables: &[Maintained],
+) -> Result<(), JobError> {
+    if format == OutputFormat::Json {
+        let run_id = run.map(RunLog::run_id);
+        return document(&json!({ "dry_run": run.is_none(), "run_id": run_id, "tables": tables }));
+    }
+    let header = ["table", "what", "files", "size"];
+    let mut shown = table(&header, 2);
+    for of_table in tables {
+        let upkept = &of_table.upkept;
+        let rows = [
+            ("left the table", upkept.removed_files),
+            ("named by no commit", upkept.orphans),
+            ("old log", upkept.log_files),
+            ("joined", of_table.compacted.joined),
+        ];
+        for (what, totals) in rows.iter().filter(|(_, totals)| totals.files > 0) {
+            let bytes = u64::try_from(totals.bytes).unwrap_or_default();
+            let (files, size) = (totals.files.to_string(), ByteSize(bytes).to_string());
+            shown.add_row([of_table.table.clone(), (*what).to_owned(), files, size]);
+        }
+        if upkept.checkpoint {
+            let what = "checkpoint".to_owned();
+            shown.add_row([of_table.table.clone(), what, "1".to_owned(), String::new()]);
+        }
+    }
+    if shown.is_empty() { text("nothing to do") } else { text(&shown.to_string()) }
 }
 
 /// What `generate` wrote.

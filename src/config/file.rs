@@ -20,6 +20,28 @@ pub(crate) struct File {
 pub(crate) struct LakeFile {
     pub(crate) url: Option<String>,
     pub(crate) compression: Option<String>,
+    #[serde(skip_serializing_if = "StorageFile::is_empty")]
+    pub(crate) storage: StorageFile,
+}
+
+/// `[lake.storage]`
+#[derive(Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct StorageFile {
+    pub(crate) endpoint: Option<String>,
+    pub(crate) region: Option<String>,
+    pub(crate) access_key_id: Option<String>,
+    pub(crate) secret_access_key: Option<String>,
+    pub(crate) session_token: Option<String>,
+    pub(crate) allow_http: Option<bool>,
+    pub(crate) path_style: Option<bool>,
+    pub(crate) retries: Option<i64>,
+}
+
+impl StorageFile {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// `[engine]`

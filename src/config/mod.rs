@@ -28,6 +28,7 @@ mod reason;
 mod rules;
 mod schema;
 mod show;
+mod storage;
 #[cfg(test)]
 mod tests;
 mod units;
@@ -42,6 +43,7 @@ pub use error::{ConfigError, Origin, Position, Problem};
 pub use load::{LoadOptions, load};
 pub use rules::{Difference, EventMapping, SessionRules, WindowRules};
 pub use show::show;
+pub use storage::StorageSettings;
 
 /// The placeholder of a feed's path that stands for the arrival date, as `2026-01-08`.
 pub const ARRIVAL_DATE: &str = "{arrival_date}";
@@ -69,6 +71,8 @@ pub struct LakeConfig {
     pub url: String,
     /// How data files of raw and ODS are compressed. Default: [`Compression::Snappy`].
     pub compression: Compression,
+    /// `[lake.storage]`: how an object store is reached.
+    pub storage: StorageSettings,
 }
 
 impl LakeConfig {
@@ -84,6 +88,7 @@ impl fmt::Debug for LakeConfig {
             .debug_struct("LakeConfig")
             .field("url", &self.redacted_url())
             .field("compression", &self.compression)
+            .field("storage", &self.storage)
             .finish()
     }
 }

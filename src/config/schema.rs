@@ -17,6 +17,7 @@ pub(crate) struct Key {
 pub(crate) enum Shape {
     Text,
     Integer,
+    Boolean,
     TextList,
     Section(&'static [Key]),
     /// `[[name]]`: a list of sections.
@@ -29,6 +30,7 @@ impl Shape {
         match self {
             Self::Text => "text",
             Self::Integer => "a whole number",
+            Self::Boolean => "true or false",
             Self::TextList => "a list of texts",
             Self::Section(_) => "a section",
             Self::Sections(_) => "a list of sections",
@@ -39,7 +41,7 @@ impl Shape {
     pub(crate) const fn keys(&self) -> &'static [Key] {
         match self {
             Self::Section(keys) | Self::Sections(keys) => keys,
-            Self::Text | Self::Integer | Self::TextList => &[],
+            Self::Text | Self::Integer | Self::Boolean | Self::TextList => &[],
         }
     }
 }
@@ -50,6 +52,10 @@ const fn text(name: &'static str, value: &'static str) -> Key {
 
 const fn integer(name: &'static str, value: &'static str) -> Key {
     Key { name, shape: Shape::Integer, value }
+}
+
+const fn boolean(name: &'static str, value: &'static str) -> Key {
+    Key { name, shape: Shape::Boolean, value }
 }
 
 const fn text_list(name: &'static str, value: &'static str) -> Key {
@@ -68,7 +74,19 @@ pub(crate) static ROOT: &[Key] = &[
     Key { name: "feed", shape: Shape::Sections(FEED), value: "" },
 ];
 
-const LAKE: &[Key] = &[text("url", "\"./lake\""), text("compression", "\"snappy\"")];
+const LAKE: &[Key] =
+    &[text("url", "\"./lake\""), text("compression", "\"snappy\""), section("storage", STORAGE)];
+
+const STORAGE: &[Key] = &[
+    text("endpoint", "\"http://127.0.0.1:9000\""),
+    text("region", "\"eu-central-1\""),
+    text("access_key_id", "\"sessionlake\""),
+    text("secret_access_key", "\"...\""),
+    text("session_token", "\"...\""),
+    boolean("allow_http", "true"),
+    boolean("path_style", "true"),
+    integer("retries", "8"),
+];
 
 const ENGINE: &[Key] = &[
     text("memory_limit", "\"4GiB\""),
@@ -112,8 +130,9 @@ const SESSION: &[Key] = &[
 const WINDOW: &[Key] = &[integer("update_depth_days", "5"), integer("lookback_days", "1")];
 
 /// Every section but the top, by its path.
-pub(crate) const SECTIONS: [(&str, &[Key]); 7] = [
+pub(crate) const SECTIONS: [(&str, &[Key]); 8] = [
     ("lake", LAKE),
+    ("lake.storage", STORAGE),
     ("engine", ENGINE),
     ("retention", RETENTION),
     ("feed", FEED),
@@ -252,6 +271,7 @@ mod tests {
     fn headers_read_as_in_the_file() {
         assert_eq!(header(""), "the top level");
         assert_eq!(header("lake"), "[lake]");
+        assert_eq!(header("lake.storage"), "[lake.storage]");
         assert_eq!(header("feed"), "[[feed]]");
         assert_eq!(header("feed[0]"), "[[feed]]");
         assert_eq!(header("feed[12].session"), "[feed.session]");

@@ -14,6 +14,7 @@ pub fn show(config: &Config) -> String {
         lake: LakeFile {
             url: Some(config.lake.redacted_url()),
             compression: Some(config.lake.compression.as_str().to_owned()),
+            storage: config.lake.storage.shown(),
         },
         engine: EngineFile {
             memory_limit: Some(units::format_bytes(config.engine.memory_limit_bytes)),

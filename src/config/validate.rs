@@ -8,7 +8,9 @@ use super::file::{EngineFile, File, LakeFile, RetentionFile};
 use super::location::{self, Roots};
 use super::problems::Problems;
 use super::reason::{Reason, nearest};
-use super::{Compression, Config, EngineConfig, LakeConfig, RetentionConfig, machine, units};
+use super::{
+    Compression, Config, EngineConfig, LakeConfig, RetentionConfig, StorageSettings, machine, units,
+};
 
 const DEFAULT_LAKE: &str = "./lake";
 const DEFAULT_RAW_DAYS: u32 = 14;
@@ -44,7 +46,8 @@ fn lake(file: LakeFile, roots: &Roots, problems: &mut Problems) -> Option<LakeCo
         }
         None => Some(Compression::default()),
     };
-    Some(LakeConfig { url: url?, compression: compression? })
+    let storage = StorageSettings::checked(file.storage, problems);
+    Some(LakeConfig { url: url?, compression: compression?, storage: storage? })
 }
 
 fn engine(file: EngineFile, roots: &Roots, problems: &mut Problems) -> Option<EngineConfig> {

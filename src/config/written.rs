@@ -135,7 +135,9 @@ pub(crate) fn check(
 /// Whether a value has the shape asked for; reports what in it has not.
 fn check_value(value: &mut Value, path: &str, shape: &Shape, problems: &mut Problems) -> bool {
     match (shape, value) {
-        (Shape::Text, Value::String(_)) | (Shape::Integer, Value::Integer(_)) => true,
+        (Shape::Text, Value::String(_))
+        | (Shape::Integer, Value::Integer(_))
+        | (Shape::Boolean, Value::Boolean(_)) => true,
         (Shape::TextList, Value::Array(items)) => {
             check_items(items, path, &Shape::Text, problems);
             true
@@ -180,7 +182,9 @@ pub(crate) fn value_of(raw: &str, shape: &Shape) -> Result<Value, Reason> {
     };
     let fits = match (shape, &value) {
         (Shape::TextList, Value::Array(items)) => items.iter().all(Value::is_str),
-        (Shape::Text, Value::String(_)) | (Shape::Integer, Value::Integer(_)) => true,
+        (Shape::Text, Value::String(_))
+        | (Shape::Integer, Value::Integer(_))
+        | (Shape::Boolean, Value::Boolean(_)) => true,
         _ => false,
     };
     if fits { Ok(value) } else { Err(wrong_type(shape, &value)) }

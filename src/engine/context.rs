@@ -24,6 +24,11 @@ pub enum EngineError {
     Setup(#[source] Box<DataFusionError>),
 }
 
+/// What part of the memory limit the pool gives away: to queries, and to sorted runs before they
+/// go to disk. The row groups that are written take a quarter of the limit, and what is decoded
+/// at a time the rest.
+const POOL_SHARE: usize = 2;
+
 /// The query engine of one process.
 #[derive(Debug, Clone)]
 pub struct Engine {
@@ -42,7 +47,7 @@ impl Engine {
             None => DiskManagerMode::OsTmpDirectory,
         };
         let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(FairSpillPool::new(limit)))
+            .with_memory_pool(Arc::new(FairSpillPool::new(limit / POOL_SHARE)))
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(spill))
             .build_arc()
             .map_err(|source| EngineError::Setup(Box::new(source)))?;

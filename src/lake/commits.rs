@@ -1,14 +1,31 @@
 //! One commit of one stage: files in and out, ids, and the run that did it.
+//!
+//! A store may answer with an error although the commit has landed. So every commit carries an id
+//! of its own, and after a failure the log is asked for it before anybody tries again.
 
 use std::collections::HashMap;
+use std::fmt;
+use std::time::Duration;
 
 use deltalake::DeltaTable;
+use deltalake::DeltaTableError;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties, TableReference};
 use deltalake::kernel::{Action, Add, Metadata, Remove, Transaction};
+use deltalake::logstore::get_actions;
 use deltalake::protocol::{DeltaOperation, MergePredicate, SaveMode};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
+use super::ids::{self, REMOVAL};
+use super::storage::TARGET_FILE_BYTES;
 use super::{LakeError, TableName};
+
+const RUN_ID: &str = "sessionlake.runId";
+const STAGE: &str = "sessionlake.stage";
+const COMMIT_ID: &str = "sessionlake.commitId";
+
+/// How often a stage plans again after another run committed first.
+const ATTEMPTS: u32 = 6;
 
 /// Who commits and from what; written into the commit's metadata.
 #[derive(Debug, Clone)]
@@ -31,18 +48,11 @@ impl Provenance {
             .map(|(table, version)| (table.clone(), Value::from(*version)))
             .collect();
         HashMap::from([
-            ("sessionlake.runId".to_owned(), Value::from(self.run_id.clone())),
+            (RUN_ID.to_owned(), Value::from(self.run_id.clone())),
             ("sessionlake.configHash".to_owned(), Value::from(self.config_hash.clone())),
-            ("sessionlake.stage".to_owned(), Value::from(self.stage)),
+            (STAGE.to_owned(), Value::from(self.stage)),
             ("sessionlake.inputVersions".to_owned(), Value::Object(inputs)),
         ])
-    }
-
-    /// The same for a commit of the library's, with `ids`. Left to itself, the library would list
-    /// the whole log after every commit to see what has expired, and write a checkpoint wherever
-    /// the version falls on a multiple: [`super::upkeep`] does both, once per arrival date at most.
-    pub fn properties(&self, ids: Vec<Transaction>) -> CommitProperties {
-        properties(self.metadata(), ids)
     }
 }
 
@@ -72,10 +82,20 @@ pub struct Change {
     pub merged: Option<MergedRows>,
 }
 
+impl Change {
+    /// Whether the same rows stand in other files afterwards, and nothing else changes.
+    fn is_compaction(&self) -> bool {
+        !self.removes.is_empty()
+            && self.removes.iter().all(|remove| !remove.data_change)
+            && self.adds.iter().all(|add| !add.data_change)
+    }
+}
+
 /// Commits `change` on top of the loaded version of `table` and returns the new version.
 ///
 /// The library rejects a concurrent commit that shares an id or touches what was read; that
-/// comes back as [`LakeError::Conflict`], and the stage plans again.
+/// comes back as [`LakeError::Conflict`], and the stage plans again ([`replanning`]). A commit
+/// that landed although the store said otherwise is a commit.
 pub async fn commit(
     name: &TableName,
     table: &DeltaTable,
@@ -85,7 +105,17 @@ pub async fn commit(
     let state = table.snapshot().map_err(|source| LakeError::read(name, source))?;
     let read_version = state.version();
     let operation = operation(&change, state.metadata().partition_columns().to_vec());
-    let properties = properties(metadata_of(&change, provenance), change.ids);
+    let commit_id = Uuid::new_v4().to_string();
+    let mut metadata = metadata_of(&change, provenance);
+    metadata.insert(COMMIT_ID.to_owned(), Value::from(commit_id.clone()));
+    let mut ids = change.ids;
+    if !change.removes.is_empty() {
+        // The library lets a commit remove a file that a compaction has just replaced: its rows
+        // would stay in the file that took its place.
+        let version = i64::try_from(read_version).unwrap_or(i64::MAX);
+        ids.push(ids::transaction(REMOVAL, version));
+    }
+    let properties = properties(metadata, ids);
     let mut actions: Vec<Action> = Vec::new();
     actions.extend(change.metadata.map(Action::Metadata));
     actions.extend(change.removes.into_iter().map(Action::Remove));
@@ -93,11 +123,112 @@ pub async fn commit(
     let finalized = CommitBuilder::from(properties)
         .with_actions(actions)
         .build(Some(state as &dyn TableReference), table.log_store(), operation)
-        .await
-        .map_err(|source| LakeError::commit(name, read_version, source))?;
-    Ok(finalized.version())
+        .await;
+    let source = match finalized {
+        Ok(finalized) => return Ok(finalized.version()),
+        Err(source) => source,
+    };
+    let newer = newer_commits(table, read_version).await.unwrap_or_else(|error| {
+        tracing::warn!(table = %name, %error, "cannot tell whether the failed commit has landed");
+        Vec::new()
+    });
+    if let Some(landed) = newer.iter().find(|newer| newer.id.as_ref() == Some(&commit_id)) {
+        tracing::warn!(
+            table = %name,
+            version = landed.name.version,
+            error = %source,
+            "the commit has landed although the store answered with an error"
+        );
+        return Ok(landed.name.version);
+    }
+    let mine = CommitName {
+        version: read_version,
+        what: provenance.stage.to_owned(),
+        run_id: Some(provenance.run_id.clone()),
+    };
+    let theirs = newer.into_iter().map(|newer| newer.name).collect();
+    Err(LakeError::commit(name, mine, theirs, source))
 }
 
+/// A commit, as people find it in a table's history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitName {
+    /// Its version; of one that did not land, the version it was planned on.
+    pub version: u64,
+    /// The stage, or the operation of another program.
+    pub what: String,
+    /// The run, if it was one of ours.
+    pub run_id: Option<String>,
+}
+
+impl fmt::Display for CommitName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { version, what, run_id } = self;
+        match run_id {
+            Some(run_id) => write!(f, "version {version}, {what} of run {run_id}"),
+            None => write!(f, "version {version}, {what} of another program"),
+        }
+    }
+}
+
+/// A commit behind the version that was read.
+struct Newer {
+    name: CommitName,
+    id: Option<String>,
+}
+
+async fn newer_commits(
+    table: &DeltaTable,
+    read_version: u64,
+) -> Result<Vec<Newer>, DeltaTableError> {
+    let log = table.log_store();
+    let mut newer = Vec::new();
+    for version in read_version + 1.. {
+        let Some(entry) = log.read_commit_entry(version).await? else {
+            break;
+        };
+        let info = get_actions(version, &entry)?.into_iter().find_map(|action| match action {
+            Action::CommitInfo(info) => Some(info),
+            _ => None,
+        });
+        let info = info.unwrap_or_default();
+        let text = |key: &str| Some(info.info.get(key)?.as_str()?.to_owned());
+        let what = text(STAGE).or(info.operation.clone());
+        newer.push(Newer {
+            id: text(COMMIT_ID),
+            name: CommitName {
+                version,
+                what: what.unwrap_or_else(|| "a commit".to_owned()),
+                run_id: text(RUN_ID),
+            },
+        });
+    }
+    Ok(newer)
+}
+
+/// Runs a stage; where another run committed first, plans it again on the newest versions, a
+/// bounded number of times and after a growing wait that differs between runs.
+pub async fn replanning<T, E: fmt::Display>(
+    is_conflict: impl Fn(&E) -> bool,
+    mut stage: impl AsyncFnMut() -> Result<T, E>,
+) -> Result<T, E> {
+    let mut attempt = 1;
+    loop {
+        match stage().await {
+            Err(error) if attempt < ATTEMPTS && is_conflict(&error) => {
+                tracing::warn!(%error, attempt, "planning the stage again");
+                let wait = u64::from(attempt) * rand::random_range(20..120);
+                tokio::time::sleep(Duration::from_millis(wait)).await;
+                attempt += 1;
+            }
+            ended => return ended,
+        }
+    }
+}
+
+/// Left to itself, the library would list the whole log after every commit to see what has expired,
+/// and write a checkpoint wherever the version falls on a multiple: [`super::upkeep`] does both,
+/// once per arrival date at most.
 fn properties(metadata: HashMap<String, Value>, ids: Vec<Transaction>) -> CommitProperties {
     CommitProperties::default()
         .with_create_checkpoint(false)
@@ -125,6 +256,12 @@ fn metadata_of(change: &Change, provenance: &Provenance) -> HashMap<String, Valu
 }
 
 fn operation(change: &Change, partition_by: Vec<String>) -> DeltaOperation {
+    if change.is_compaction() {
+        return DeltaOperation::Optimize {
+            predicate: change.read_predicate.clone(),
+            target_size: i64::try_from(TARGET_FILE_BYTES).unwrap_or(i64::MAX),
+        };
+    }
     if change.merged.is_some() {
         let action = |action_type: &str| MergePredicate {
             action_type: action_type.to_owned(),
@@ -137,6 +274,9 @@ fn operation(change: &Change, partition_by: Vec<String>) -> DeltaOperation {
             not_matched_predicates: vec![action("insert")],
             not_matched_by_source_predicates: vec![],
         };
+    }
+    if let (Some(metadata), [], []) = (&change.metadata, &*change.adds, &*change.removes) {
+        return DeltaOperation::SetTableProperties { properties: metadata.configuration().clone() };
     }
     if change.adds.is_empty() && !change.removes.is_empty() {
         return DeltaOperation::Delete { predicate: change.read_predicate.clone() };

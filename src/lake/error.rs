@@ -6,6 +6,7 @@ use deltalake::DeltaTableError;
 use deltalake::kernel::transaction::TransactionError;
 
 use super::TableName;
+use super::commits::CommitName;
 
 /// A failure to read, write or describe a table of the lake.
 #[derive(Debug, thiserror::Error)]
@@ -50,8 +51,50 @@ pub enum LakeError {
         /// The library's reason.
         source: Box<DeltaTableError>,
     },
+    /// A commit of the log is garbage, or missing.
+    #[error(
+        "cannot read the commit {path} of {table}; put it back from a copy of the store, {way_out}"
+    )]
+    DamagedCommit {
+        /// The table.
+        table: TableName,
+        /// Path within the table.
+        path: String,
+        /// What to do without a copy.
+        way_out: &'static str,
+        /// What failed.
+        source: Box<LakeError>,
+    },
+    /// The newest checkpoint of the log is garbage.
+    #[error("cannot read the checkpoint {path} of {table}; {way_out}")]
+    DamagedCheckpoint {
+        /// The table.
+        table: TableName,
+        /// Path within the table.
+        path: String,
+        /// What to do.
+        way_out: &'static str,
+        /// What failed.
+        source: Box<LakeError>,
+    },
+    /// A data file that the log names is missing or has another size.
+    #[error(
+        "the data file {path} of {table} is {}; {}", found_bytes(*found), file_way_out(table)
+    )]
+    LostFile {
+        /// The table.
+        table: TableName,
+        /// Path within the table.
+        path: String,
+        /// Bytes on the store; `None` when it is not there.
+        found: Option<u64>,
+    },
     /// A data file cannot be read.
-    #[error("cannot read the data file {path} of {table}; is the file still there and whole?")]
+    #[error(
+        "cannot read the data file {path} of {table}; is the file still there and whole? If it is \
+         not, {}",
+        file_way_out(table)
+    )]
     File {
         /// The table.
         table: TableName,
@@ -85,12 +128,18 @@ pub enum LakeError {
         table: TableName,
     },
     /// Another commit came first and the two do not commute.
-    #[error("another run committed to {table} first (read version {read_version}); run again")]
+    #[error(
+        "another commit to {table} came first ({}), which this one does not go with ({mine}); \
+         run again",
+        named(theirs)
+    )]
     Conflict {
         /// The table.
         table: TableName,
-        /// The version this commit was planned on.
-        read_version: u64,
+        /// This commit, at the version it was planned on.
+        mine: CommitName,
+        /// Those that landed since.
+        theirs: Vec<CommitName>,
         /// The library's reason.
         source: Box<DeltaTableError>,
     },
@@ -135,6 +184,19 @@ pub enum LakeError {
         /// The store's reason.
         source: object_store::Error,
     },
+    /// What a killed writer left on a local disk cannot be listed or removed.
+    #[error(
+        "cannot tidy up {} of {table}; its rows stand, the next run tries again; may we write \
+         there?", path.display()
+    )]
+    Unfinished {
+        /// The table.
+        table: TableName,
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
     /// The rules recorded in a table cannot be read back.
     #[error("the rules recorded in {table} cannot be read; was the property `{property}` edited?")]
     Rules {
@@ -165,6 +227,30 @@ pub enum LakeError {
     },
 }
 
+fn found_bytes(found: Option<u64>) -> String {
+    match found {
+        None => "missing".to_owned(),
+        Some(bytes) => format!("damaged, it has {bytes} bytes and not those that the log says"),
+    }
+}
+
+/// What to do about a data file that is gone or damaged.
+pub(crate) fn file_way_out(table: &TableName) -> &'static str {
+    match table {
+        TableName::Ods(_) => {
+            "`sessionlake reprocess --from` its event date writes it anew from raw; or put the \
+             file back from a copy of the store; or restore the table to a version before it and \
+             `sessionlake build --force` what came since"
+        }
+        TableName::Raw(_) | TableName::Quarantine(_) => {
+            "put the file back from a copy of the store, or restore the table to a version \
+             before it and deliver its arrival date again; ods needs it for `build --force` and \
+             `reprocess` only"
+        }
+        TableName::Runs => "put the file back from a copy of the store, or remove the folder runs",
+    }
+}
+
 impl LakeError {
     pub(crate) fn read(table: &TableName, source: DeltaTableError) -> Self {
         Self::Read { table: table.clone(), source: Box::new(source) }
@@ -175,9 +261,14 @@ impl LakeError {
     }
 
     /// Sorts a failed commit: a conflict can be planned again, anything else cannot.
-    pub(crate) fn commit(table: &TableName, read_version: u64, source: DeltaTableError) -> Self {
+    pub(crate) fn commit(
+        table: &TableName,
+        mine: CommitName,
+        theirs: Vec<CommitName>,
+        source: DeltaTableError,
+    ) -> Self {
         if is_conflict(&source) {
-            Self::Conflict { table: table.clone(), read_version, source: Box::new(source) }
+            Self::Conflict { table: table.clone(), mine, theirs, source: Box::new(source) }
         } else {
             Self::write(table, source)
         }
@@ -186,6 +277,15 @@ impl LakeError {
     /// Whether planning the stage again on the newest version may succeed.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Conflict { .. })
+    }
+}
+
+/// The newest of some commits, and how many there are.
+fn named(commits: &[CommitName]) -> String {
+    match commits {
+        [] => "which has left the log".to_owned(),
+        [only] => only.to_string(),
+        [.., last] => format!("{} commits, the last {last}", commits.len()),
     }
 }
 

@@ -43,6 +43,12 @@ impl FileTotals {
         files.into_iter().fold(Self::default(), |total, file| total.plus(file.bytes))
     }
 
+    /// Totals of this set and another one.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self { files: self.files + other.files, bytes: self.bytes + other.bytes }
+    }
+
     pub(crate) fn plus(self, bytes: i64) -> Self {
         Self { files: self.files + 1, bytes: self.bytes + bytes }
     }

@@ -2,14 +2,18 @@
 //!
 //! | id | table | version |
 //! |---|---|---|
-//! | `raw/<feed>/<arrival date>/<file>/<content hash>` | raw, quarantine | 1: this delivery is here |
+//! | `raw/<feed>/<arrival date>/<file>/<content hash>` | raw, quarantine | 1: this delivery is here; 2, in raw alone: it was withdrawn |
 //! | `seen/<feed>/<arrival date>/<file>/<size>-<mtime>` | raw | 1: a file with this stat needs no hashing |
-//! | `ods/<feed>/<arrival date>` | ods | number of deliveries of that date built |
+//! | `ods/<feed>/<arrival date>` | ods | number of deliveries and withdrawals of that date built |
 //! | `ods/<feed>` | ods | arrival date of the last build, days since 1970: makes ODS commits exclude each other |
 //! | `reprocess/<feed>` | ods, quarantine | number of reprocesses; quarantine follows ods |
+//! | `withdraw/<feed>` | raw, ods | number of withdrawals; ods follows raw |
+//! | `withdraw-from/<feed>` | raw | first event date that the last withdrawal touches, days since 1970 |
 //! | `retention/<feed>` | raw | newest arrival date removed, days since 1970 |
+//! | `runs` | runs | time of the newest record, milliseconds since 1970 |
+//! | `removal` | any | version that was read: makes commits that take files out exclude each other |
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use chrono::{Days, NaiveDate};
@@ -21,6 +25,12 @@ use deltalake::kernel::{Action, Transaction};
 use deltalake::logstore::get_actions;
 
 use super::{LakeError, TableName};
+
+/// The version of the id of a delivery that was withdrawn.
+pub const WITHDRAWN: i64 = 2;
+
+/// The end of the ids of a load of history.
+const ACCEPT_LATE: &str = "/accept-late";
 
 /// Every transaction id of one table, read in one pass over its log. Clones share the ids.
 #[derive(Debug, Clone, Default)]
@@ -83,27 +93,64 @@ impl Ids {
         self.0.keys().any(|id| id.starts_with(&prefix))
     }
 
-    /// Number of deliveries of one arrival date.
+    /// Number of deliveries and withdrawals of one arrival date; it grows with every change.
     pub fn deliveries(&self, feed: &str, arrival_date: NaiveDate) -> i64 {
         let prefix = format!("raw/{feed}/{arrival_date}/");
-        let count = self.0.keys().filter(|id| id.starts_with(&prefix)).count();
-        i64::try_from(count).unwrap_or(i64::MAX)
+        self.0.iter().filter(|(id, _)| id.starts_with(&prefix)).map(|(_, version)| version).sum()
     }
 
-    /// Deliveries per arrival date, in the order of the dates.
-    pub fn delivery_dates(&self, feed: &str) -> std::collections::BTreeMap<NaiveDate, i64> {
+    /// [`Ids::deliveries`] per arrival date, in the order of the dates.
+    pub fn delivery_dates(&self, feed: &str) -> BTreeMap<NaiveDate, i64> {
         let prefix = format!("raw/{feed}/");
-        let mut dates = std::collections::BTreeMap::new();
-        for rest in self.0.keys().filter_map(|id| id.strip_prefix(&prefix)) {
+        let mut dates = BTreeMap::new();
+        for (id, version) in self.0.iter() {
+            let Some(rest) = id.strip_prefix(&prefix) else { continue };
             if let Some(date) = rest.get(..10).and_then(|text| text.parse::<NaiveDate>().ok()) {
-                *dates.entry(date).or_default() += 1;
+                *dates.entry(date).or_default() += version;
             }
         }
         dates
     }
 
+    /// Every delivery of one arrival date, those that were withdrawn included, in order.
+    pub fn deliveries_of(&self, feed: &str, arrival_date: NaiveDate) -> Vec<Delivery> {
+        let prefix = format!("raw/{feed}/{arrival_date}/");
+        let deliveries = self.0.iter().filter_map(|(id, version)| {
+            let rest = id.strip_prefix(&prefix)?;
+            let rest = rest.strip_suffix(ACCEPT_LATE).unwrap_or(rest);
+            let (file, content_hash) = rest.rsplit_once('/')?;
+            Some(Delivery {
+                file: file.to_owned(),
+                content_hash: content_hash.to_owned(),
+                is_withdrawn: *version == WITHDRAWN,
+                id: id.clone(),
+            })
+        });
+        let mut deliveries: Vec<Delivery> = deliveries.collect();
+        deliveries.sort_by(|left, right| left.id.cmp(&right.id));
+        deliveries
+    }
+
+    /// Files of which every delivery was withdrawn, of one arrival date.
+    pub fn withdrawn_files(&self, feed: &str, arrival_date: NaiveDate) -> BTreeSet<String> {
+        let deliveries = self.deliveries_of(feed, arrival_date);
+        let (withdrawn, live): (Vec<_>, Vec<_>) =
+            deliveries.into_iter().partition(|delivery| delivery.is_withdrawn);
+        let live: BTreeSet<String> = live.into_iter().map(|delivery| delivery.file).collect();
+        withdrawn
+            .into_iter()
+            .map(|delivery| delivery.file)
+            .filter(|file| !live.contains(file))
+            .collect()
+    }
+
+    /// Whether this delivery was taken back.
+    pub fn is_withdrawn(&self, delivery: &str) -> bool {
+        self.version(delivery) == Some(WITHDRAWN)
+    }
+
     /// Arrival dates with a build, and how many deliveries each build held.
-    pub fn built_dates(&self, feed: &str) -> std::collections::BTreeMap<NaiveDate, i64> {
+    pub fn built_dates(&self, feed: &str) -> BTreeMap<NaiveDate, i64> {
         let prefix = format!("ods/{feed}/");
         self.0
             .iter()
@@ -113,10 +160,38 @@ impl Ids {
             .collect()
     }
 
+    /// The last withdrawal.
+    pub fn withdrawal(&self, feed: &str) -> Option<Withdrawal> {
+        let from = self.version(&withdrawn_from(feed)).and_then(date_of_days)?;
+        Some(Withdrawal { number: self.version(&withdrawals(feed))?, from })
+    }
+
     /// The newest arrival date whose raw rows retention removed.
     pub fn removed_through(&self, feed: &str) -> Option<NaiveDate> {
         self.version(&retention(feed)).and_then(date_of_days)
     }
+}
+
+/// One delivery: some content under a name and an arrival date.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// Its id.
+    pub id: String,
+    /// The name of the file.
+    pub file: String,
+    /// SHA-256 of its bytes.
+    pub content_hash: String,
+    /// It was taken back.
+    pub is_withdrawn: bool,
+}
+
+/// Deliveries that were taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Withdrawal {
+    /// How many withdrawals there were, this one included.
+    pub number: i64,
+    /// The first event date to recompute.
+    pub from: NaiveDate,
 }
 
 fn replay(
@@ -160,6 +235,13 @@ pub enum LatePolicy {
     Accepted,
 }
 
+fn mark(late: LatePolicy) -> &'static str {
+    match late {
+        LatePolicy::Bounded => "",
+        LatePolicy::Accepted => ACCEPT_LATE,
+    }
+}
+
 /// The id of one delivery. The same bytes under another arrival date, or taken in again as a
 /// load of history, are another delivery.
 pub fn delivery(
@@ -169,10 +251,7 @@ pub fn delivery(
     content_hash: &str,
     late: LatePolicy,
 ) -> String {
-    let mark = match late {
-        LatePolicy::Bounded => "",
-        LatePolicy::Accepted => "/accept-late",
-    };
+    let mark = mark(late);
     format!("raw/{feed}/{arrival_date}/{file}/{content_hash}{mark}")
 }
 
@@ -184,10 +263,7 @@ pub fn seen(
     stat: &str,
     late: LatePolicy,
 ) -> String {
-    let mark = match late {
-        LatePolicy::Bounded => "",
-        LatePolicy::Accepted => "/accept-late",
-    };
+    let mark = mark(late);
     format!("seen/{feed}/{arrival_date}/{file}/{stat}{mark}")
 }
 
@@ -206,10 +282,28 @@ pub fn reprocess(feed: &str) -> String {
     format!("reprocess/{feed}")
 }
 
+/// The id that counts withdrawals, in raw and then in ods: a lagging ODS is recomputed.
+pub fn withdrawals(feed: &str) -> String {
+    format!("withdraw/{feed}")
+}
+
+/// The id of the first event date that the last withdrawal touches.
+pub fn withdrawn_from(feed: &str) -> String {
+    format!("withdraw-from/{feed}")
+}
+
 /// The id that records the newest arrival date removed from raw.
 pub fn retention(feed: &str) -> String {
     format!("retention/{feed}")
 }
+
+/// The id every commit to `runs` carries.
+pub fn runs() -> String {
+    "runs".to_owned()
+}
+
+/// The id of every commit that takes files out of its table.
+pub(crate) const REMOVAL: &str = "removal";
 
 /// A Delta `txn` action.
 pub fn transaction(id: impl ToString, version: i64) -> Transaction {

@@ -15,12 +15,14 @@
 mod codec;
 pub mod commits;
 pub mod contracts;
+mod damage;
 mod encoding;
 pub mod error;
 pub mod files;
 pub mod ids;
 mod loaded;
 mod log_cache;
+mod object_storage;
 mod requests;
 mod rle_hybrid;
 pub mod row_groups;
@@ -51,9 +53,10 @@ use url::Url;
 pub use error::LakeError;
 pub use requests::Requests;
 
-use crate::config::Compression;
+use crate::config::{Compression, LakeConfig, StorageSettings};
 use ids::Ids;
 use loaded::LoadedTables;
+use object_storage::ObjectStorage;
 use store::MeteredStore;
 use upkeep::Kept;
 
@@ -100,9 +103,19 @@ pub struct Lake {
 }
 
 impl Lake {
+    /// Opens the lake of a configuration.
+    pub fn of(config: &LakeConfig) -> Result<Self, LakeError> {
+        let lake = Self::open_with(&config.url, &config.storage)?;
+        Ok(lake.compressing(config.compression))
+    }
+
     /// Opens the lake at `url`: an absolute local path, or `s3://bucket/prefix`. A local folder
     /// is created with the first table, not here.
     pub fn open(url: &str) -> Result<Self, LakeError> {
+        Self::open_with(url, &StorageSettings::default())
+    }
+
+    fn open_with(url: &str, storage: &StorageSettings) -> Result<Self, LakeError> {
         let root = if url.contains("://") {
             deltalake::aws::register_handlers(None);
             let with_slash = format!("{}/", url.trim_end_matches('/'));
@@ -112,7 +125,7 @@ impl Lake {
             Url::from_directory_path(without_parents(Path::new(url)))
                 .map_err(|()| LakeError::RelativeLocation { location: url.to_owned() })?
         };
-        let store = Arc::new(metered_store(&root)?);
+        let store = Arc::new(metered_store(&root, storage)?);
         Ok(Self {
             root,
             store,
@@ -188,7 +201,7 @@ impl Lake {
                 Ok(Some(table))
             }
             Err(DeltaTableError::NotATable(_)) => Ok(None),
-            Err(source) => Err(LakeError::read(name, source)),
+            Err(source) => Err(damage::located(name, &table, LakeError::read(name, source)).await),
         }
     }
 
@@ -201,7 +214,10 @@ impl Lake {
         };
         let ids = match newer {
             Some(ids) => ids,
-            None => Ids::read(name, table).await?,
+            None => match Ids::read(name, table).await {
+                Ok(ids) => ids,
+                Err(error) => return Err(damage::located(name, table, error).await),
+            },
         };
         if let Some(version) = table.version() {
             self.loaded.remember_ids(name, version, &ids);
@@ -221,6 +237,7 @@ impl Lake {
         if let Some(table) = self.load(name).await? {
             return Ok(table);
         }
+        fail::fail_point!("table_before_creation", |_| std::process::abort());
         self.create_root(name)?;
         let columns: StructType = schema
             .as_ref()
@@ -239,6 +256,7 @@ impl Lake {
             // the table that another run has just created.
             .with_commit_properties(CommitProperties::default().with_max_retries(0))
             .await;
+        fail::fail_point!("table_after_creation", |_| std::process::abort());
         match (self.load(name).await?, created) {
             (Some(table), _) => Ok(table),
             (None, Err(source)) => Err(LakeError::write(name, source)),
@@ -279,15 +297,15 @@ fn without_parents(path: &Path) -> PathBuf {
 }
 
 /// The store that the library would make for `root`, metered. One client serves every table.
-fn metered_store(root: &Url) -> Result<MeteredStore, LakeError> {
+fn metered_store(root: &Url, storage: &StorageSettings) -> Result<MeteredStore, LakeError> {
     let unusable = |source| LakeError::Store { scheme: root.scheme().to_owned(), source };
     let invalid = || unusable(Box::new(DeltaTableError::InvalidTableLocation(root.to_string())));
     let scheme = Url::parse(&format!("{}://", root.scheme())).map_err(|_| invalid())?;
-    let config = StorageConfig::parse_options(HashMap::<String, String>::new())
+    let config = StorageConfig::parse_options(object_storage::options(storage))
         .map_err(|source| unusable(Box::new(source)))?;
     let factories = object_store_factories();
     let factory = factories.get(&scheme).ok_or_else(invalid)?;
     let (store, _) =
         factory.parse_url_opts(root, &config).map_err(|source| unusable(Box::new(source)))?;
-    Ok(MeteredStore::new(store))
+    Ok(MeteredStore::new(store, ObjectStorage::of(root, storage)))
 }

@@ -211,7 +211,9 @@ impl RowGroupWriter {
         let Some(mut file) = self.file.take() else {
             return Ok(());
         };
+        fail::fail_point!("raw_file_before_end", |_| std::process::abort());
         let size = file.finish().await.map_err(|source| LakeError::write(&self.name, source))?;
+        fail::fail_point!("raw_file_after_end", |_| std::process::abort());
         let (column, value) = &self.partition;
         self.adds.push(Add {
             path: file.path.to_string(),

@@ -134,15 +134,21 @@ impl RuleBook {
     /// The configuration holds from `date` on, for event dates and arrival dates alike. An entry
     /// starts only where the rules change: a start is a break.
     #[must_use]
-    pub fn restart(mut self, feed: &FeedConfig, date: NaiveDate) -> Self {
-        let before = |from: Option<NaiveDate>| from.is_none_or(|from| from < date);
-        self.sessions.retain(|entry| before(entry.from));
-        self.mappings.retain(|entry| before(entry.from));
+    pub fn restart(self, feed: &FeedConfig, date: NaiveDate) -> Self {
+        let mut book = self.restart_sessions(feed, date);
+        book.mappings.retain(|entry| entry.from.is_none_or(|from| from < date));
+        if !book.mapping_differences(feed).is_empty() {
+            book.mappings.push(mapping_entry(Some(date), feed));
+        }
+        book
+    }
+
+    /// The same for the session rules alone: deliveries are read as they were.
+    #[must_use]
+    pub fn restart_sessions(mut self, feed: &FeedConfig, date: NaiveDate) -> Self {
+        self.sessions.retain(|entry| entry.from.is_none_or(|from| from < date));
         if !self.session_differences(feed).is_empty() {
             self.sessions.push(SessionEntry { from: Some(date), rules: feed.session.clone() });
-        }
-        if !self.mapping_differences(feed).is_empty() {
-            self.mappings.push(mapping_entry(Some(date), feed));
         }
         self
     }

@@ -171,6 +171,7 @@ impl SortedWriter {
         if file.group_rows > 0 {
             self.end_group(&mut file)?;
         }
+        fail::fail_point!("ods_file_before_end", |_| std::process::abort());
         let metadata = file.parquet.finish().map_err(|source| self.error(&file.path, source))?;
         let bytes = file.parquet.bytes_written();
         let rest = Bytes::from(mem::take(file.parquet.inner_mut()));
@@ -179,6 +180,7 @@ impl SortedWriter {
             .runtime
             .block_on(file.upload.shutdown())
             .map_err(|source| self.error(&file.path, ParquetError::External(Box::new(source))))?;
+        fail::fail_point!("ods_file_after_end", |_| std::process::abort());
         let add = self.add(&file.path, bytes, &metadata);
         self.adds.push(add);
         Ok(())

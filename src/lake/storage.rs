@@ -11,16 +11,22 @@ use deltalake::kernel::Add;
 use deltalake::parquet::basic::Compression;
 use deltalake::parquet::file::properties::WriterProperties;
 
-use super::{LakeError, TableName};
+use super::{LakeError, TableName, codec};
+use crate::config;
 
-const TARGET_FILE_BYTES: u64 = 128 * 1024 * 1024;
+/// Bytes beyond which a data file is followed by another.
+pub(super) const TARGET_FILE_BYTES: u64 = 128 * 1024 * 1024;
 /// Rows of a row group where memory allows.
 pub const ROW_GROUP_ROWS: usize = 128 * 1024;
 
 /// Parquet settings of every table.
 pub fn writer_properties() -> WriterProperties {
+    properties(Compression::SNAPPY)
+}
+
+fn properties(compression: Compression) -> WriterProperties {
     WriterProperties::builder()
-        .set_compression(Compression::SNAPPY)
+        .set_compression(compression)
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_created_by(concat!("sessionlake ", env!("CARGO_PKG_VERSION")).to_owned())
         .build()
@@ -41,11 +47,32 @@ impl FileWriter {
         table: &DeltaTable,
         schema: &SchemaRef,
     ) -> Result<Self, LakeError> {
+        Self::with_properties(name, table, schema, writer_properties())
+    }
+
+    /// The same with a codec of its own.
+    pub fn compressed(
+        name: &TableName,
+        table: &DeltaTable,
+        schema: &SchemaRef,
+        compression: config::Compression,
+    ) -> Result<Self, LakeError> {
+        let codec = codec::parquet(compression);
+        let codec = codec.map_err(|source| LakeError::write(name, source.into()))?;
+        Self::with_properties(name, table, schema, properties(codec))
+    }
+
+    fn with_properties(
+        name: &TableName,
+        table: &DeltaTable,
+        schema: &SchemaRef,
+        properties: WriterProperties,
+    ) -> Result<Self, LakeError> {
         let state = table.snapshot().map_err(|source| LakeError::read(name, source))?;
         let config = WriterConfig::new(
             SchemaRef::clone(schema),
             state.metadata().partition_columns().to_vec(),
-            Some(writer_properties()),
+            Some(properties),
             NonZeroU64::new(TARGET_FILE_BYTES),
             None,
             DataSkippingNumIndexedCols::NumColumns(32),
@@ -72,7 +99,10 @@ impl FileWriter {
 
     /// Finishes the files.
     pub async fn close(self) -> Result<Vec<Add>, LakeError> {
-        self.writer.close().await.map_err(|source| LakeError::write(&self.name, source))
+        fail::fail_point!("file_before_end", |_| std::process::abort());
+        let adds = self.writer.close().await;
+        fail::fail_point!("file_after_end", |_| std::process::abort());
+        adds.map_err(|source| LakeError::write(&self.name, source))
     }
 
     /// Gives the files up, after a failure of the source.

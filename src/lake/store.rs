@@ -16,6 +16,7 @@ use object_store::{
 };
 
 use super::log_cache::{Content, LARGEST_FILE_BYTES, LogCache, LogFile, is_log_file};
+use super::object_storage::ObjectStorage;
 use super::requests::{Kind, Meter, Requests};
 
 const NAME: &str = "sessionlake";
@@ -27,11 +28,22 @@ pub(crate) struct MeteredStore {
     inner: Arc<dyn ObjectStore>,
     meter: Arc<Meter>,
     log: Arc<LogCache>,
+    /// `None` for a local folder.
+    storage: Option<Arc<ObjectStorage>>,
 }
 
 impl MeteredStore {
-    pub(crate) fn new(inner: Arc<dyn ObjectStore>) -> Self {
-        Self { inner, meter: Arc::default(), log: Arc::default() }
+    pub(super) fn new(inner: Arc<dyn ObjectStore>, storage: Option<ObjectStorage>) -> Self {
+        let storage = storage.map(Arc::new);
+        Self { inner, meter: Arc::default(), log: Arc::default(), storage }
+    }
+
+    /// What the store says, with what to do about it.
+    fn explained<T>(&self, result: Result<T>) -> Result<T> {
+        match &self.storage {
+            Some(storage) => result.map_err(|error| storage.explained(error)),
+            None => result,
+        }
     }
 
     pub(crate) fn requests(&self) -> Requests {
@@ -41,7 +53,7 @@ impl MeteredStore {
     async fn get_metered(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         self.meter.add(if options.head { Kind::Head } else { Kind::Get }, 1);
         let is_head = options.head;
-        let result = self.inner.get_opts(location, options).await?;
+        let result = self.explained(self.inner.get_opts(location, options).await)?;
         if !is_head {
             self.meter.read(result.range.end - result.range.start);
         }
@@ -57,7 +69,8 @@ impl MeteredStore {
             });
         }
         self.meter.add(Kind::Get, 1);
-        let result = self.inner.get_opts(location, GetOptions::default()).await?;
+        let result = self.inner.get_opts(location, GetOptions::default()).await;
+        let result = self.explained(result)?;
         let meta = result.meta.clone();
         if meta.size > LARGEST_FILE_BYTES {
             self.log.keep(LogFile { meta, content: Content::TooLarge });
@@ -75,8 +88,12 @@ impl MeteredStore {
         listing: BoxStream<'static, Result<ObjectMeta>>,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
         self.meter.add(Kind::List, 1);
-        let log = Arc::clone(&self.log);
-        listing.inspect_ok(move |meta| log.compare(meta)).boxed()
+        let (log, storage) = (Arc::clone(&self.log), self.storage.clone());
+        let explained = move |error| match &storage {
+            Some(storage) => storage.explained(error),
+            None => error,
+        };
+        listing.inspect_ok(move |meta| log.compare(meta)).map_err(explained).boxed()
     }
 }
 
@@ -97,7 +114,7 @@ impl ObjectStore for MeteredStore {
         self.meter.add(Kind::Put, 1);
         self.meter.written(payload.content_length());
         self.log.forget(location);
-        self.inner.put_opts(location, payload, options).await
+        self.explained(self.inner.put_opts(location, payload, options).await)
     }
 
     async fn put_multipart_opts(
@@ -107,7 +124,8 @@ impl ObjectStore for MeteredStore {
     ) -> Result<Box<dyn MultipartUpload>> {
         self.meter.add(Kind::Put, 1);
         self.log.forget(location);
-        let inner = self.inner.put_multipart_opts(location, options).await?;
+        let inner = self.inner.put_multipart_opts(location, options).await;
+        let inner = self.explained(inner)?;
         Ok(Box::new(MeteredUpload { inner, meter: Arc::clone(&self.meter) }))
     }
 
@@ -129,7 +147,7 @@ impl ObjectStore for MeteredStore {
         }
         self.meter.add(Kind::Get, reads_of(ranges));
         self.meter.read(ranges.iter().map(|range| range.end.saturating_sub(range.start)).sum());
-        self.inner.get_ranges(location, ranges).await
+        self.explained(self.inner.get_ranges(location, ranges).await)
     }
 
     fn delete_stream(
@@ -158,7 +176,7 @@ impl ObjectStore for MeteredStore {
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         self.meter.add(Kind::List, 1);
-        let listed = self.inner.list_with_delimiter(prefix).await?;
+        let listed = self.explained(self.inner.list_with_delimiter(prefix).await)?;
         listed.objects.iter().for_each(|meta| self.log.compare(meta));
         Ok(listed)
     }
@@ -267,7 +285,7 @@ mod tests {
 
     fn stores() -> (Arc<InMemory>, MeteredStore) {
         let inner = Arc::new(InMemory::new());
-        let metered = MeteredStore::new(Arc::clone(&inner) as Arc<dyn ObjectStore>);
+        let metered = MeteredStore::new(Arc::clone(&inner) as Arc<dyn ObjectStore>, None);
         (inner, metered)
     }
 

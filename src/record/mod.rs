@@ -13,10 +13,11 @@ use arrow::array::{
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 
+use crate::clock;
 use crate::lake::commits::{self, Change, Provenance};
 use crate::lake::storage::FileWriter;
 use crate::lake::upkeep::Sweep;
-use crate::lake::{Lake, LakeError, TableName, contracts};
+use crate::lake::{Lake, LakeError, TableName, contracts, ids};
 use crate::stages::StageOutcome;
 
 /// How a stage ended.
@@ -105,20 +106,32 @@ impl RunLog {
         }
         let name = TableName::Runs;
         let schema = contracts::runs();
-        let table = lake.load_or_create(&name, &schema, &[], HashMap::new()).await?;
+        let properties = HashMap::new;
+        let table = lake.load_or_create(&name, &schema, &[], properties()).await?;
         let batch = self
             .to_batch(&records)
             .map_err(|source| LakeError::Rows { table: name.clone(), source })?;
         let mut writer = FileWriter::new(&name, &table, &schema)?;
         writer.write(&batch).await?;
-        let change = Change { adds: writer.close().await?, ..Change::default() };
+        let adds = writer.close().await?;
         let provenance = Provenance {
             run_id: self.run_id.clone(),
             config_hash: String::new(),
             stage: "record",
             input_versions: vec![],
         };
-        commits::commit(&name, &table, change, &provenance).await?;
+        fail::fail_point!("record_before_commit", |_| std::process::abort());
+        // The id makes the library look at what was committed in between: without it, an append
+        // that the store made but answered with an error would be made a second time.
+        let id = ids::transaction(ids::runs(), clock::now().timestamp_millis());
+        commits::replanning(LakeError::is_conflict, async || {
+            let table = lake.load_or_create(&name, &schema, &[], properties()).await?;
+            let (adds, ids) = (adds.clone(), vec![id.clone()]);
+            let change = Change { adds, ids, ..Change::default() };
+            commits::commit(&name, &table, change, &provenance).await
+        })
+        .await?;
+        fail::fail_point!("record_after_commit", |_| std::process::abort());
         self.look_after(lake, &provenance).await;
         Ok(())
     }

@@ -7,11 +7,11 @@ use std::time::Instant;
 use chrono::NaiveDate;
 use deltalake::DeltaTable;
 
-use super::deliveries::read_deliveries;
+use super::deliveries::{Files, read_deliveries};
 use super::error::BuildError;
 use super::mapping::CompiledBook;
 use super::merge::{Merge, Merged};
-use super::quarantine::Quarantine;
+use super::quarantine::{Quarantine, withdrawn_files};
 use super::{PendingDate, StageContext, StageOutcome, replanning, rules};
 use crate::lake::commits::{self, Change, Provenance};
 use crate::lake::contracts::{self, PDATE, RULES_PROPERTY};
@@ -91,7 +91,8 @@ async fn build_once(
     let (ods_name, ods, book) = open_ods(stage).await?;
     let built = stage.lake.ids(&ods_name, &ods).await?.version(&ids::build(feed, arrival_date));
     let (raw_name, raw) = open_raw(stage).await?;
-    let deliveries = stage.lake.ids(&raw_name, &raw).await?.deliveries(feed, arrival_date);
+    let raw_ids = stage.lake.ids(&raw_name, &raw).await?;
+    let deliveries = raw_ids.deliveries(feed, arrival_date);
     let mut outcome = StageOutcome {
         version_before: ods.version(),
         version_after: ods.version(),
@@ -111,7 +112,7 @@ async fn build_once(
     let compiled = Arc::new(CompiledBook::compile(&context, feed, &book, &stored)?);
     let dates = BTreeSet::from([arrival_date]);
     let clock = Instant::now();
-    let read = read_deliveries(stage, &context, &raw, &book, &compiled, &dates).await?;
+    let read = read_deliveries(stage, &context, &raw, &book, &compiled, &dates, Files::All).await?;
     tracing::debug!(rows = read.rows_read, seconds = clock.elapsed().as_secs_f64(), "read raw");
     let clock = Instant::now();
     let merge = Merge::new(stage, &ods_name, &ods, &compiled, &book, &read.candidates, None)?;
@@ -124,7 +125,9 @@ async fn build_once(
     outcome.rows_read = Some(read.rows_read);
     outcome.quarantined.clone_from(&read.reasons);
     balance(stage, arrival_date, &mut outcome, &merged)?;
-    quarantine.replace_build_rows(stage, &context, &dates, &read.rejected, vec![]).await?;
+    let withdrawn = withdrawn_files(feed, &dates, &raw_ids);
+    let (kept, rejected) = (&withdrawn, &read.rejected);
+    quarantine.replace_build_rows(stage, &context, kept, rejected, vec![]).await?;
     let provenance = provenance(stage, "build", &[(&raw_name, &raw), (&ods_name, &ods)]);
     let change = Change {
         merged: Some(merged.counts_of_rows()),
@@ -163,6 +166,19 @@ pub(crate) async fn open_ods(
         }
     };
     let book = RuleBook::read(&name, &table)?.unwrap_or(first);
+    Ok((name, table, book))
+}
+
+/// The table `ods/<feed>` and the rules it is built with, where it was built before.
+pub(crate) async fn open_built_ods(
+    stage: &StageContext<'_>,
+) -> Result<(TableName, DeltaTable, RuleBook), BuildError> {
+    let feed = &stage.feed.name;
+    let name = TableName::Ods(feed.clone());
+    let Some(table) = stage.lake.load(&name).await? else {
+        return Err(BuildError::NothingBuilt { feed: feed.clone() });
+    };
+    let book = RuleBook::read(&name, &table)?.unwrap_or_else(|| RuleBook::first(stage.feed));
     Ok((name, table, book))
 }
 

@@ -10,7 +10,7 @@ use arrow::datatypes::{Date32Type, Int64Type, TimestampMicrosecondType};
 use chrono::NaiveDate;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::logical_expr::lit;
+use datafusion::logical_expr::{Expr, lit};
 use datafusion::prelude::{SessionContext, ident};
 use deltalake::DeltaTable;
 use futures::StreamExt as _;
@@ -40,6 +40,41 @@ pub(crate) struct Deliveries {
     pub(crate) reasons: BTreeMap<String, i64>,
 }
 
+/// A file as it was delivered.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct DeliveredFile {
+    /// The arrival date.
+    pub arrival_date: NaiveDate,
+    /// Its name, `_file` of its rows.
+    pub file: String,
+}
+
+/// Whose rows are read.
+#[derive(Debug, Clone, Copy)]
+pub enum Files<'f> {
+    /// Those of every file.
+    All,
+    /// Those of this file.
+    Only(&'f DeliveredFile),
+    /// Those of every other file.
+    Without(&'f DeliveredFile),
+}
+
+impl Files<'_> {
+    /// The condition on the raw rows of an arrival date.
+    pub(crate) fn condition(self, arrival_date: NaiveDate) -> Expr {
+        let of_date = ident(UPDATED_AT)
+            .eq(lit(datafusion::common::ScalarValue::Date32(Some(date32(arrival_date)))));
+        match self {
+            Self::Only(delivered) => of_date.and(ident("_file").eq(lit(&*delivered.file))),
+            Self::Without(delivered) if delivered.arrival_date == arrival_date => {
+                of_date.and(ident("_file").not_eq(lit(&*delivered.file)))
+            }
+            Self::All | Self::Without(_) => of_date,
+        }
+    }
+}
+
 /// Reads the raw rows of `arrival_dates` as events, on all threads.
 pub(crate) async fn read_deliveries(
     stage: &StageContext<'_>,
@@ -48,13 +83,14 @@ pub(crate) async fn read_deliveries(
     rule_book: &RuleBook,
     book: &Arc<CompiledBook>,
     arrival_dates: &BTreeSet<NaiveDate>,
+    files: Files<'_>,
 ) -> Result<Deliveries, BuildError> {
     let table = TableName::Raw(stage.feed.name.clone());
     let mut deliveries = Deliveries::default();
     for arrival_date in arrival_dates {
         let reader = EventReader::new(book, rule_book, *arrival_date);
         let mut parts = JoinSet::new();
-        for rows in raw_rows(context, &table, raw, *arrival_date).await? {
+        for rows in raw_rows(context, &table, raw, *arrival_date, files).await? {
             let part = Part {
                 table: table.clone(),
                 arrival_date: *arrival_date,
@@ -79,15 +115,15 @@ async fn raw_rows(
     table: &TableName,
     raw: &DeltaTable,
     arrival_date: NaiveDate,
+    files: Files<'_>,
 ) -> Result<Vec<SendableRecordBatchStream>, BuildError> {
     let rows = |source| BuildError::Rows { table: table.clone(), source: Box::new(source) };
-    let date = lit(datafusion::common::ScalarValue::Date32(Some(date32(arrival_date))));
-    let frame = scan(context, table, raw).await?.filter(ident(UPDATED_AT).eq(date));
+    let frame = scan(context, table, raw).await?.filter(files.condition(arrival_date));
     frame.map_err(rows)?.execute_stream_partitioned().await.map_err(rows)
 }
 
 impl Deliveries {
-    fn add(&mut self, part: Self) {
+    pub(crate) fn add(&mut self, part: Self) {
         self.rows_read += part.rows_read;
         self.candidates.runs.extend(part.candidates.runs);
         self.candidates.dates.extend(part.candidates.dates);

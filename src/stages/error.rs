@@ -10,8 +10,10 @@ use datafusion::sql::sqlparser::parser::ParserError;
 use crate::config::Difference;
 use crate::engine::expressions::ExpressionError;
 use crate::engine::runs::RunError;
+use crate::lake::error::file_way_out;
 use crate::lake::{LakeError, TableName};
 use crate::sources::{DiscoveryError, SourceError};
+use crate::stages::deliveries::DeliveredFile;
 
 /// A failure of `ingest`: nothing of the date's new files was appended.
 #[derive(Debug, thiserror::Error)]
@@ -147,7 +149,8 @@ pub enum BuildError {
     /// Retention removed what a reprocess would need.
     #[error(
         "feed {feed}: cannot reprocess from {from}, raw rows up to {removed_through} were removed \
-         by retention; the earliest possible date is {earliest}"
+         by retention; the earliest possible date is {earliest} (for a changed session rule, \
+         `--source ods` recomputes any date)"
     )]
     NotCovered {
         /// The feed.
@@ -156,8 +159,66 @@ pub enum BuildError {
         from: NaiveDate,
         /// W of the design: the newest removed arrival date.
         removed_through: NaiveDate,
-        /// W + 2 days, or later where the mapping changes.
+        /// W + 2 days.
         earliest: NaiveDate,
+    },
+    /// Facts of ODS were mapped already.
+    #[error("{}", mapping_message(feed, *from, differences))]
+    MappingNeedsRaw {
+        /// The feed.
+        feed: String,
+        /// Asked for.
+        from: NaiveDate,
+        /// Each differing key of the mapping or the window.
+        differences: Vec<Difference>,
+    },
+    /// A session rule cannot be applied to an event that ODS holds.
+    #[error(
+        "a session rule fails on the event {event_id} of user {user_id} in {table}: {detail}; \
+         nothing was committed; write the rule so that it holds for every event, or reprocess from \
+         raw, where such rows go to quarantine"
+    )]
+    FactRefused {
+        /// The table.
+        table: TableName,
+        /// Whose event.
+        user_id: String,
+        /// Which event.
+        event_id: String,
+        /// The rule, and the engine's reason.
+        detail: String,
+    },
+    /// No such file was delivered.
+    #[error(
+        "feed {feed}: no file named {} was delivered under arrival date {}; {}",
+        file.file, file.arrival_date, known_message(known)
+    )]
+    UnknownDelivery {
+        /// The feed.
+        feed: String,
+        /// What was asked for.
+        file: DeliveredFile,
+        /// The names that were delivered under that date.
+        known: Vec<String>,
+    },
+    /// Retention removed the rows of a delivery.
+    #[error(
+        "feed {feed}: {} of arrival date {} cannot be withdrawn, raw rows up to {removed_through} \
+         were removed by retention; its events stay in ODS", file.file, file.arrival_date
+    )]
+    DeliveryExpired {
+        /// The feed.
+        feed: String,
+        /// What was asked for.
+        file: DeliveredFile,
+        /// The newest removed arrival date.
+        removed_through: NaiveDate,
+    },
+    /// There is nothing to recompute, or to compare with.
+    #[error("feed {feed}: nothing was built yet; run `sessionlake build` first")]
+    NothingBuilt {
+        /// The feed.
+        feed: String,
     },
     /// There is nothing to build from.
     #[error("feed {feed}: nothing was ingested yet; run `sessionlake ingest` first")]
@@ -211,7 +272,7 @@ pub enum BuildError {
         table: TableName,
     },
     /// Reading rows of the lake, or evaluating over them.
-    #[error("cannot read the rows of {table}")]
+    #[error("cannot read the rows of {table}{}", hint(table, source))]
     Rows {
         /// The table.
         table: TableName,
@@ -231,6 +292,44 @@ impl BuildError {
     /// Whether planning the stage again on the newest version may succeed.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Lake(source) if source.is_conflict())
+    }
+}
+
+fn known_message(known: &[String]) -> String {
+    if known.is_empty() {
+        return "nothing was delivered under that date".to_owned();
+    }
+    format!("delivered were {}", known.join(", "))
+}
+
+fn mapping_message(feed: &str, from: NaiveDate, differences: &[Difference]) -> String {
+    use std::fmt::Write as _;
+    let mut message = format!(
+        "feed {feed}: `--source ods` keeps events as they were mapped, but the configured mapping \
+         differs:"
+    );
+    for difference in differences {
+        let _ = write!(
+            message,
+            "\n  {}: {} in ODS, {} configured",
+            difference.key, difference.recorded, difference.configured
+        );
+    }
+    let _ = write!(
+        message,
+        "\nEither reprocess from raw with `sessionlake reprocess --from {from}`, or let the mapping \
+         hold for what is to come with `sessionlake run --accept-rule-change`, or undo that change."
+    );
+    message
+}
+
+/// What to do when it is a file that cannot be read, and no expression that failed.
+fn hint(table: &TableName, error: &DataFusionError) -> String {
+    match error.find_root() {
+        DataFusionError::ParquetError(_) | DataFusionError::ObjectStore(_) => {
+            format!("; if the file is not there or not whole, {}", file_way_out(table))
+        }
+        _ => String::new(),
     }
 }
 

@@ -1,11 +1,17 @@
-//! What happens to events, in order: [`ingest`], [`build`] ([`deliveries`], [`events`], [`merge`],
-//! [`sessions`]), [`retention`]; and [`reprocess`], which rebuilds from raw.
+//! What happens to events, in order: [`ingest`], [`build`] ([`deliveries`], [`events`],
+//! [`judgement`], [`merge`], [`sessions`]), [`retention`]; [`reprocess`], which rebuilds from raw or
+//! from the [`facts`] of ODS; [`withdraw`], which takes a delivery back; and [`maintain`], which
+//! tidies up.
 
 pub mod build;
+mod compaction;
 pub mod deliveries;
 pub mod error;
 pub mod events;
+pub mod facts;
 pub mod ingest;
+pub mod judgement;
+pub mod maintain;
 pub mod mapping;
 pub mod merge;
 pub mod quarantine;
@@ -16,17 +22,18 @@ pub mod retention;
 pub mod rules;
 pub mod sessions;
 pub mod timestamps;
+pub mod withdraw;
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
 
 use crate::config::FeedConfig;
 use crate::engine::Engine;
 use crate::lake::Lake;
-use crate::lake::commits::Provenance;
+use crate::lake::commits::{Provenance, replanning};
 use crate::lake::files::FileTotals;
+use withdraw::Withdrawn;
 
 /// What every stage of one run of one feed works with.
 #[derive(Debug, Clone)]
@@ -93,35 +100,15 @@ pub struct StageOutcome {
     pub version_after: Option<u64>,
     /// Nothing was left to do.
     pub up_to_date: bool,
+    /// What was taken back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub withdrawn: Option<Withdrawn>,
 }
 
 impl StageOutcome {
     /// Total of quarantined rows.
     pub fn rows_quarantined(&self) -> i64 {
         self.quarantined.values().sum()
-    }
-}
-
-/// How often a stage plans again after another run committed first.
-const ATTEMPTS: u32 = 6;
-
-/// Runs a stage; where another run committed first, plans it again on the newest versions, a
-/// bounded number of times and after a growing wait that differs between runs.
-async fn replanning<T, E: std::fmt::Display>(
-    is_conflict: impl Fn(&E) -> bool,
-    mut stage: impl AsyncFnMut() -> Result<T, E>,
-) -> Result<T, E> {
-    let mut attempt = 1;
-    loop {
-        match stage().await {
-            Err(error) if attempt < ATTEMPTS && is_conflict(&error) => {
-                tracing::warn!(%error, attempt, "planning the stage again");
-                let wait = u64::from(attempt) * rand::random_range(20..120);
-                tokio::time::sleep(Duration::from_millis(wait)).await;
-                attempt += 1;
-            }
-            ended => return ended,
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Date32Array, Int64Array, RecordBatch, StringArray};
 use chrono::NaiveDate;
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::lit;
+use datafusion::logical_expr::{lit, not};
 use datafusion::prelude::{SessionContext, ident};
 use deltalake::DeltaTable;
 use deltalake::kernel::Transaction;
@@ -18,6 +18,7 @@ use super::raw_rows::{rows_of, scan};
 use crate::lake::commits::{self, Change};
 use crate::lake::contracts::{self, UPDATED_AT};
 use crate::lake::files::by_date;
+use crate::lake::ids::Ids;
 use crate::lake::storage::FileWriter;
 use crate::lake::{LakeError, TableName};
 
@@ -77,6 +78,18 @@ pub fn to_batch(
     )
 }
 
+/// For each of some arrival dates the files that were withdrawn, mostly none.
+pub(crate) type WithdrawnFiles = BTreeMap<NaiveDate, BTreeSet<String>>;
+
+/// The files withdrawn of `dates`.
+pub(crate) fn withdrawn_files(
+    feed: &str,
+    dates: &BTreeSet<NaiveDate>,
+    raw_ids: &Ids,
+) -> WithdrawnFiles {
+    dates.iter().map(|date| (*date, raw_ids.withdrawn_files(feed, *date))).collect()
+}
+
 /// The table `quarantine/<feed>` as of one version.
 pub struct Quarantine {
     /// Its name.
@@ -97,17 +110,18 @@ impl Quarantine {
         Ok(Self { name, table })
     }
 
-    /// Replaces the build's rows of the given arrival dates by `rejected`, in one commit. The
-    /// rows of `ingest` stay. Commits nothing when there were none, are none, and no id is given.
+    /// Replaces the build's rows of the arrival dates of `withdrawn` by `rejected`, in one commit.
+    /// The rows of `ingest` stay, but for those of the files withdrawn. Commits nothing when there were none, are none, and no id is given.
     pub async fn replace_build_rows(
         &self,
         stage: &StageContext<'_>,
         context: &SessionContext,
-        dates: &BTreeSet<NaiveDate>,
+        withdrawn: &WithdrawnFiles,
         rejected: &BTreeMap<NaiveDate, Vec<RecordBatch>>,
         commit_ids: Vec<Transaction>,
     ) -> Result<(), BuildError> {
-        let kept = ingest_rows(context, &self.name, &self.table, dates).await?;
+        let dates: BTreeSet<NaiveDate> = withdrawn.keys().copied().collect();
+        let kept = ingest_rows(context, &self.name, &self.table, withdrawn).await?;
         let files = by_date(&self.name, &self.table, UPDATED_AT)?;
         let replaced: Vec<_> = dates.iter().filter_map(|date| files.get(date)).flatten().collect();
         let rows_before: usize = replaced.iter().filter_map(|file| file.rows).sum();
@@ -123,7 +137,7 @@ impl Quarantine {
         let change = Change {
             adds: writer.close().await?,
             removes: replaced.iter().map(|file| file.remove.clone()).collect(),
-            read_predicate: (!dates.is_empty()).then(|| date_predicate(dates)),
+            read_predicate: (!dates.is_empty()).then(|| date_predicate(&dates)),
             ids: commit_ids,
             ..Change::default()
         };
@@ -139,25 +153,27 @@ async fn ingest_rows(
     context: &SessionContext,
     name: &TableName,
     table: &DeltaTable,
-    dates: &BTreeSet<NaiveDate>,
+    withdrawn: &WithdrawnFiles,
 ) -> Result<Vec<RecordBatch>, BuildError> {
-    let literals = dates
-        .iter()
-        .map(|date| lit(datafusion::common::ScalarValue::Date32(Some(date32(*date)))))
-        .collect();
+    let date = |date: &NaiveDate| lit(datafusion::common::ScalarValue::Date32(Some(date32(*date))));
+    let literals = withdrawn.keys().map(date).collect();
     let schema = contracts::quarantine();
     let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
     let rows = |source: DataFusionError| BuildError::Rows {
         table: name.clone(),
         source: Box::new(source),
     };
+    let mut kept = ident(UPDATED_AT)
+        .in_list(literals, false)
+        .and(ident("stage").eq(lit(RejectedBy::Ingest.as_str())));
+    for (of, files) in withdrawn.iter().filter(|(_, files)| !files.is_empty()) {
+        let files = files.iter().map(|file| lit(file.as_str())).collect();
+        let is_withdrawn = ident(UPDATED_AT).eq(date(of)).and(ident("_file").in_list(files, false));
+        kept = kept.and(not(is_withdrawn));
+    }
     let frame = scan(context, name, table).await?;
     let batches = frame
-        .filter(
-            ident(UPDATED_AT)
-                .in_list(literals, false)
-                .and(ident("stage").eq(lit(RejectedBy::Ingest.as_str()))),
-        )
+        .filter(kept)
         .and_then(|frame| frame.select_columns(&columns))
         .map_err(rows)?
         .collect()

@@ -9,7 +9,7 @@ use deltalake::kernel::Transaction;
 
 use super::error::BuildError;
 use super::quarantine::date_predicate;
-use super::{StageContext, StageOutcome, build, replanning};
+use super::{StageContext, StageOutcome, build, replanning, withdraw};
 use crate::lake::commits::{self, Change};
 use crate::lake::contracts::UPDATED_AT;
 use crate::lake::files::{DataFile, FileTotals, by_date};
@@ -63,6 +63,8 @@ struct Decision {
     quarantine: Option<Due>,
     raw: Option<Due>,
     removed_through: Option<NaiveDate>,
+    /// How many there were: a withdrawal and a removal in raw exclude each other.
+    withdrawals: i64,
     plan: RetentionPlan,
 }
 
@@ -114,6 +116,7 @@ async fn decide(
         quarantine: None,
         raw: None,
         removed_through: None,
+        withdrawals: 0,
         plan: RetentionPlan::default(),
     };
     let first_kept = as_of.checked_sub_days(Days::new(raw_days.into()));
@@ -123,11 +126,17 @@ async fn decide(
     let (Some(first_kept), Some(raw)) = (first_kept, stage.lake.load(&raw_name).await?) else {
         return Ok(decision);
     };
-    let ids = stage.lake.ids(&raw_name, &raw).await?;
-    decision.removed_through = ids.removed_through(feed);
-    let pending = build::pending_of(stage, &ids).await?;
-    let unbuilt: BTreeSet<NaiveDate> =
+    let known = stage.lake.ids(&raw_name, &raw).await?;
+    decision.removed_through = known.removed_through(feed);
+    let pending = build::pending_of(stage, &known).await?;
+    let mut unbuilt: BTreeSet<NaiveDate> =
         pending.into_iter().map(|pending| pending.arrival_date).collect();
+    // ODS is yet to be recomputed from them.
+    if let Some(withdrawal) = withdraw::pending_of(stage, &known).await? {
+        let first = withdrawal.from.pred_opt().unwrap_or(withdrawal.from);
+        unbuilt.extend(known.delivery_dates(feed).into_keys().filter(|date| *date >= first));
+    }
+    decision.withdrawals = known.version(&ids::withdrawals(feed)).unwrap_or_default();
     if let Some(table) = quarantine {
         decision.quarantine =
             Some(due(quarantine_name, table, first_kept, &unbuilt, &mut decision.plan)?);
@@ -184,11 +193,13 @@ async fn retain_once(
     }
     if let Some(raw) = decision.raw.filter(|due| !due.dates.is_empty()) {
         let newest = raw.dates.keys().next_back().copied().max(decision.removed_through);
-        let id = newest.map(|date| {
-            ids::transaction(ids::retention(&stage.feed.name), ids::days_of_date(date))
-        });
+        let feed = &stage.feed.name;
+        let newest =
+            newest.map(|date| ids::transaction(ids::retention(feed), ids::days_of_date(date)));
+        let withdrawals = ids::transaction(ids::withdrawals(feed), decision.withdrawals);
+        let commit_ids = newest.into_iter().chain([withdrawals]).collect();
         outcome.version_before = raw.table.version();
-        let version = remove(stage, &raw, id.into_iter().collect(), &mut outcome).await?;
+        let version = remove(stage, &raw, commit_ids, &mut outcome).await?;
         outcome.version_after = Some(version);
     }
     Ok((decision.plan, outcome))

@@ -1,5 +1,7 @@
-//! SIGINT and SIGTERM stop a run between two commits; the next run goes on from there.
+//! SIGINT and SIGTERM stop every command that writes between two commits; the same command goes on
+//! from there.
 
+use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Output};
 use std::sync::OnceLock;
@@ -97,4 +99,103 @@ fn a_terminated_run_exits_with_143_and_the_next_one_completes_it() {
 #[test]
 fn a_run_can_be_stopped_before_its_first_row() {
     stops_and_goes_on("-TERM", 143, "raw/events/_delta_log/00000000000000000000.json");
+}
+
+/// Whether the process handles both signals by itself by now.
+fn wait_until_it_listens(child: &mut Child) {
+    let (interrupt, terminate) = (1_u64 << 1, 1_u64 << 14);
+    let start = Instant::now();
+    loop {
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+        let caught = u64::from_str_radix(caught.trim(), 16).unwrap();
+        if caught & interrupt != 0 && caught & terminate != 0 {
+            return;
+        }
+        assert!(start.elapsed() < PATIENCE, "nobody listens to signals");
+        assert!(child.try_wait().unwrap().is_none(), "the command ended by itself");
+        sleep(Duration::from_millis(2));
+    }
+}
+
+/// Rows of every table but `runs`.
+fn rows(workspace: &Workspace) -> [Vec<String>; 3] {
+    [
+        workspace.raw_lines(&["_updated_at", "_file", "_line"]),
+        workspace.quarantine_lines(&["_updated_at", "stage", "reason", "_file", "_line"]),
+        ods(workspace),
+    ]
+}
+
+/// Stops `command` while it waits at the fail point `at`, far from its end.
+fn stopped_at(workspace: &Workspace, command: &str, at: &str, signal: &str, code: i32) {
+    let mut child =
+        workspace.program(command).env("FAILPOINTS", format!("{at}=sleep(1500)")).spawn().unwrap();
+    wait_until_it_listens(&mut child);
+    sleep(Duration::from_millis(500));
+    let sent = Instant::now();
+    let kill = Command::new("kill").arg(signal).arg(child.id().to_string()).status().unwrap();
+    assert!(kill.success());
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    eprintln!("{command}: {signal} at {at}, ended after {:?}", sent.elapsed());
+    assert_eq!(output.status.code(), Some(code), "{signal} of {command}: {stderr}");
+    let outcomes = workspace.lines(&TableName::Runs, &["outcome"]);
+    assert!(outcomes.contains(&"interrupted".to_owned()), "{command}: {outcomes:?}");
+}
+
+/// A stopped `command` has done all of its work or none in each table, and completes it when it is
+/// run again.
+fn command_stops_and_goes_on(prepare: &[&str], command: &str, at: &str) {
+    let undisturbed = workspace();
+    for line in prepare {
+        undisturbed.exec(line).code(0);
+    }
+    let before = rows(&undisturbed);
+    let prepared = undisturbed.copy();
+    undisturbed.exec(command).code(0);
+    let expected = rows(&undisturbed);
+    for (signal, code) in [("-TERM", 143), ("-INT", 130)] {
+        let workspace = prepared.copy();
+        stopped_at(&workspace, command, at, signal, code);
+        let found = rows(&workspace);
+        for (found, (before, expected)) in found.iter().zip(before.iter().zip(&expected)) {
+            assert!(found == before || found == expected, "{command} left half of its work");
+        }
+        workspace.exec(command).code(0);
+        assert!(rows(&workspace) == expected, "{command} did not complete its work");
+    }
+}
+
+const DATE: &str = "--arrival-date 2026-01-01";
+
+#[test]
+fn an_ingest_can_be_stopped() {
+    command_stops_and_goes_on(&[], &format!("ingest {DATE}"), "raw_before_commit");
+}
+
+#[test]
+fn a_build_can_be_stopped() {
+    let ingest = format!("ingest {DATE}");
+    command_stops_and_goes_on(&[&ingest], &format!("build {DATE}"), "ods_file_before_end");
+}
+
+#[test]
+fn a_reprocess_can_be_stopped() {
+    let run = format!("run {DATE}");
+    let reprocess = "reprocess --from 2025-12-25 --timeout 1m";
+    command_stops_and_goes_on(&[&run], reprocess, "ods_file_before_end");
+}
+
+#[test]
+fn a_retention_can_be_stopped() {
+    let run = format!("run {DATE}");
+    command_stops_and_goes_on(&[&run], "retention --as-of 2026-06-01", "retention_before_commit");
+}
+
+#[test]
+fn a_maintain_can_be_stopped() {
+    let ingest = format!("ingest {DATE} --accept-late");
+    let run = format!("run {DATE}");
+    command_stops_and_goes_on(&[&ingest, &run], "maintain", "orphans_after_removal");
 }

@@ -5,8 +5,8 @@ use predicates::str::{contains, is_empty};
 
 use super::{empty_workspace, workspace};
 
-const COMMANDS: [&str; 7] =
-    ["run", "ingest", "build", "retention", "reprocess", "generate", "config"];
+const COMMANDS: [&str; 8] =
+    ["run", "ingest", "build", "retention", "reprocess", "withdraw", "generate", "config"];
 
 #[test]
 fn every_command_has_a_help_with_an_example() {

@@ -34,11 +34,21 @@ pub(super) enum Change {
     Reprocess { days_from_first: i32 },
 }
 
+/// What happens in a history besides deliveries and their repetition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Deliveries,
+    RuleChanges,
+    /// Deliveries are taken back; in half of the histories the rules change, too.
+    Withdrawals,
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct History {
     pub(super) configuration: Configuration,
     pub(super) next: Configuration,
     pub(super) change: Change,
+    pub(super) withdraws: bool,
     /// For each key: where its events begin, and the events.
     pub(super) keys: Vec<(i64, Vec<Event>)>,
     /// Order, cut and repetition of the deliveries follow from it.
@@ -150,22 +160,22 @@ fn start() -> impl Strategy<Value = i64> {
     (day, time).prop_map(|(day, time)| day + time / SECOND * SECOND)
 }
 
-pub(super) fn history(changes: bool) -> impl Strategy<Value = History> {
-    let change = if changes {
-        prop_oneof![
-            Just(Change::Accept),
-            (-1..8i32).prop_map(|days_from_first| Change::Reprocess { days_from_first }),
-        ]
-        .boxed()
-    } else {
-        Just(Change::Never).boxed()
+pub(super) fn history(kind: Kind) -> impl Strategy<Value = History> {
+    let changes = prop_oneof![
+        Just(Change::Accept),
+        (-1..8i32).prop_map(|days_from_first| Change::Reprocess { days_from_first }),
+    ];
+    let change = match kind {
+        Kind::Deliveries => Just(Change::Never).boxed(),
+        Kind::RuleChanges => changes.boxed(),
+        Kind::Withdrawals => prop_oneof![Just(Change::Never), changes].boxed(),
     };
     let configuration = (rules(), mapping(), any::<bool>(), any::<bool>(), any::<bool>());
     // Long keys make long calendars, which take their time: one history in five has them.
     let longest = prop_oneof![4 => Just(6), 1 => Just(12)];
     let keys = longest.prop_flat_map(|longest| prop::collection::vec(key(longest), KEYS..KEYS + 8));
     (configuration, rules(), mapping(), any::<bool>(), change, keys, any::<u64>()).prop_map(
-        |(
+        move |(
             (rules, mapping, kolkata, jsonl, keeps_raw),
             new_rules,
             new_mapping,
@@ -178,7 +188,8 @@ pub(super) fn history(changes: bool) -> impl Strategy<Value = History> {
             let configuration = Configuration { rules, mapping, raw_days, kolkata, jsonl };
             let mapping = if remap { new_mapping } else { mapping };
             let next = Configuration { rules: new_rules, mapping, ..configuration };
-            History { configuration, next, change, keys, order_seed }
+            let withdraws = kind == Kind::Withdrawals;
+            History { configuration, next, change, withdraws, keys, order_seed }
         },
     )
 }

@@ -1,7 +1,9 @@
 //! A small language for batches, rules and expected rows.
 
+pub mod changes;
 pub mod model;
 pub mod program;
+pub mod s3;
 pub mod workspace;
 
 /// Microseconds in a second.

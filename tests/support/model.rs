@@ -179,13 +179,18 @@ impl Recorded {
 
     /// `reprocess --from`.
     pub fn restart(&mut self, to: &Configuration, from: i32) {
-        self.sessions.retain(|(start, _)| start.is_none_or(|start| start < from));
+        self.restart_sessions(to, from);
         self.mappings.retain(|(start, _)| start.is_none_or(|start| start < from));
-        if self.sessions.last().unwrap().1 != to.rules {
-            self.sessions.push((Some(from), to.rules));
-        }
         if self.mappings.last().unwrap().1 != to.mapping {
             self.mappings.push((Some(from), to.mapping));
+        }
+    }
+
+    /// `reprocess --from --source ods`.
+    pub fn restart_sessions(&mut self, to: &Configuration, from: i32) {
+        self.sessions.retain(|(start, _)| start.is_none_or(|start| start < from));
+        if self.sessions.last().unwrap().1 != to.rules {
+            self.sessions.push((Some(from), to.rules));
         }
     }
 

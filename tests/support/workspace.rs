@@ -1,7 +1,9 @@
 //! A folder with a configuration, batches and a lake, worked on by the real job.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::cast;
@@ -9,6 +11,7 @@ use arrow::datatypes::{DataType, Date32Type, Int64Type, TimestampMicrosecondType
 use chrono::{Days, NaiveDate};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use deltalake::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use object_store::ObjectStoreExt as _;
 use sessionlake::config::{self, Config, LoadOptions};
 use sessionlake::error::JobError;
 use sessionlake::job::{Dates, Job, Progress};
@@ -17,6 +20,8 @@ use sessionlake::lake::{Lake, Requests, TableName, contracts};
 use sessionlake::record::{RunLog, StageRecord};
 use sessionlake::reference::Expected;
 use sessionlake::stages::build::Rebuild;
+use sessionlake::stages::deliveries::DeliveredFile;
+use sessionlake::stages::reprocess::{Forecast, Source};
 use sessionlake::stages::rules::RuleChange;
 use std::sync::Arc;
 
@@ -46,6 +51,15 @@ impl Workspace {
         fs::create_dir(folder.path().join("batches")).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         Self { folder, runtime }
+    }
+
+    /// A folder with the same content and the same times of files.
+    pub fn copy(&self) -> Self {
+        let copy = Self::new();
+        let content = self.path("").join(".");
+        let copied = Command::new("cp").arg("-a").arg(content).arg(copy.path("")).status().unwrap();
+        assert!(copied.success());
+        copy
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -84,8 +98,44 @@ impl Workspace {
         self.job(async |job, feed| job.build(feed, dates, rebuild, RuleChange::Refuse).await)
     }
 
-    pub fn reprocess(&self, from: NaiveDate) -> Result<Vec<StageRecord>, JobError> {
-        self.job(async |job, feed| job.reprocess(feed, from).await.map(|_| ()))
+    pub fn reprocess(&self, from: NaiveDate, source: Source) -> Result<Vec<StageRecord>, JobError> {
+        self.job(async |job, feed| job.reprocess(feed, from, source).await.map(|_| ()))
+    }
+
+    pub fn withdraw(&self, file: &DeliveredFile) -> Result<Vec<StageRecord>, JobError> {
+        self.job(async |job, feed| job.withdraw(feed, file).await)
+    }
+
+    /// What a withdrawal from the feed `events` would change.
+    pub fn withdrawal_forecast(&self, file: &DeliveredFile) -> Result<Forecast, JobError> {
+        let config = self.config();
+        let job = Job::new(&config, RunLog::new(), &Quiet).unwrap();
+        let forecast = job.withdrawal_forecast(&config.feeds[0], file);
+        self.runtime.block_on(forecast).map(|(_, forecast)| forecast)
+    }
+
+    /// What a reprocess of the feed `events` would change.
+    pub fn forecast(&self, from: NaiveDate, source: Source) -> Result<Forecast, JobError> {
+        let config = self.config();
+        let job = Job::new(&config, RunLog::new(), &Quiet).unwrap();
+        self.runtime.block_on(job.forecast(&config.feeds[0], from, source))
+    }
+
+    /// Every file of the lake and what it holds.
+    pub fn lake_bytes(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let mut files = BTreeMap::new();
+        let mut folders = vec![self.path("lake")];
+        while let Some(folder) = folders.pop() {
+            let Ok(entries) = fs::read_dir(folder) else { continue };
+            for path in entries.map(|entry| entry.unwrap().path()) {
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    files.insert(path.clone(), fs::read(path).unwrap());
+                }
+            }
+        }
+        files
     }
 
     /// One arrival date as the program runs it, record included, and what it asked of the store.
@@ -104,7 +154,7 @@ impl Workspace {
 
     /// The lake as another process would open it.
     pub fn lake(&self) -> Lake {
-        Lake::open(&self.config().lake.url).unwrap()
+        Lake::of(&self.config().lake).unwrap()
     }
 
     pub fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
@@ -128,7 +178,7 @@ impl Workspace {
 
     /// All rows of a table, or none when it does not exist.
     pub fn rows(&self, name: &TableName) -> Vec<RecordBatch> {
-        let lake = Lake::open(&self.config().lake.url).unwrap();
+        let lake = Lake::of(&self.config().lake).unwrap();
         self.runtime.block_on(async {
             let Some(table) = lake.load(name).await.unwrap() else { return vec![] };
             let mut config = SessionConfig::new();
@@ -151,7 +201,7 @@ impl Workspace {
 
     /// Paths of the live files of a table, from its root.
     pub fn live_files(&self, name: &TableName) -> Vec<String> {
-        let lake = Lake::open(&self.config().lake.url).unwrap();
+        let lake = Lake::of(&self.config().lake).unwrap();
         self.runtime.block_on(async {
             let table = lake.load(name).await.unwrap().unwrap();
             let files = table.snapshot().unwrap().log_data();
@@ -159,10 +209,35 @@ impl Workspace {
         })
     }
 
+    /// Every file below the folder `name`, by its path from there, and what it holds.
+    pub fn bytes_below(&self, name: &str) -> BTreeMap<String, Vec<u8>> {
+        let root = self.path(name);
+        let mut files = BTreeMap::new();
+        let mut folders = vec![root.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    let from_root = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+                    files.insert(from_root, fs::read(path).unwrap());
+                }
+            }
+        }
+        files
+    }
+
     /// Every data file of ODS says that it is sorted by key, and is.
     pub fn assert_sorted(&self) {
-        for path in self.live_files(&TableName::Ods("events".to_owned())) {
-            let file = fs::File::open(self.path("lake/ods/events").join(&path)).unwrap();
+        let name = TableName::Ods("events".to_owned());
+        for path in self.live_files(&name) {
+            let file = self.block_on(async {
+                let table = self.lake().load(&name).await.unwrap().unwrap();
+                let store = table.log_store().object_store(None);
+                let path = object_store::path::Path::from(path.as_str());
+                store.get(&path).await.unwrap().bytes().await.unwrap()
+            });
             let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
             for group in reader.metadata().row_groups() {
                 let key = group.sorting_columns().unwrap_or_else(|| panic!("{path} has no order"));

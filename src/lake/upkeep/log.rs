@@ -7,6 +7,7 @@ use futures::TryStreamExt as _;
 use object_store::ObjectMeta;
 use object_store::path::Path;
 
+use super::super::files::FileTotals;
 use super::super::log_cache::version_of;
 use super::super::{LakeError, TableName};
 use super::{CHECKPOINT_COMMITS, delete};
@@ -51,12 +52,38 @@ pub(super) async fn checkpoint(name: &TableName, table: &DeltaTable) -> Result<(
     written.await.map_err(|join| failed(delta_kernel::Error::generic_err(join)))?.map_err(failed)
 }
 
-/// Removes log files that no version within `kept` needs, and says how many.
+/// Whether the log ends in a checkpoint that is still to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Checkpoint {
+    /// What is there counts.
+    AsListed,
+    /// One of the loaded version is thought to be there, too.
+    Planned,
+}
+
+/// Removes log files that no version within `kept` needs, and says what they were.
 pub(super) async fn clean_log(
     name: &TableName,
     table: &DeltaTable,
     kept: Duration,
-) -> Result<usize, LakeError> {
+) -> Result<FileTotals, LakeError> {
+    let unneeded = unneeded_log(name, table, kept, Checkpoint::AsListed).await?;
+    let store = table.log_store().object_store(None);
+    let paths = unneeded.iter().map(|file| file.path.clone()).collect();
+    fail::fail_point!("log_before_removal", |_| std::process::abort());
+    let removed = delete(name, store.as_ref(), paths).await?;
+    fail::fail_point!("log_after_removal", |_| std::process::abort());
+    let removed = unneeded.iter().filter(|file| removed.contains(&file.path));
+    Ok(removed.fold(FileTotals::default(), |totals, file| totals.plus(file.bytes)))
+}
+
+/// Log files that [`clean_log`] would remove.
+pub(super) async fn unneeded_log(
+    name: &TableName,
+    table: &DeltaTable,
+    kept: Duration,
+    checkpoint: Checkpoint,
+) -> Result<Vec<LogFile>, LakeError> {
     let store = table.log_store().object_store(None);
     let listed: Vec<ObjectMeta> = store
         .list(Some(&Path::from(LOG_FOLDER)))
@@ -65,18 +92,22 @@ pub(super) async fn clean_log(
         .map_err(|source| LakeError::Clean { table: name.clone(), source })?;
     let cutoff_millis =
         clock::now().timestamp_millis() - i64::try_from(kept.as_millis()).unwrap_or(i64::MAX);
-    let files: Vec<LogFile> = listed.into_iter().filter_map(LogFile::of).collect();
-    let unneeded = unneeded(&files, cutoff_millis, table.version().unwrap_or_default());
-    let paths = unneeded.into_iter().map(|file| file.path.clone()).collect();
-    Ok(delete(name, store.as_ref(), paths).await?.len())
+    let version = table.version().unwrap_or_default();
+    let mut files: Vec<LogFile> = listed.into_iter().filter_map(LogFile::of).collect();
+    if checkpoint == Checkpoint::Planned {
+        files.push(LogFile::planned_checkpoint(version));
+    }
+    Ok(unneeded(&files, cutoff_millis, version).into_iter().cloned().collect())
 }
 
+/// A commit or a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct LogFile {
+pub(super) struct LogFile {
     path: Path,
     version: u64,
     is_checkpoint: bool,
     modified_millis: i64,
+    pub(super) bytes: i64,
 }
 
 impl LogFile {
@@ -88,8 +119,15 @@ impl LogFile {
             // One of several parts, which others may be missing from, does not count as one.
             is_checkpoint: name == format!("{version:020}.checkpoint.parquet"),
             modified_millis: meta.last_modified.timestamp_millis(),
+            bytes: i64::try_from(meta.size).unwrap_or(i64::MAX),
             path: meta.location,
         })
+    }
+
+    /// Never old enough to be removed, as it is the newest of all.
+    fn planned_checkpoint(version: u64) -> Self {
+        let path = Path::from(format!("{LOG_FOLDER}/{version:020}.checkpoint.parquet"));
+        Self { path, version, is_checkpoint: true, modified_millis: i64::MAX, bytes: 0 }
     }
 }
 
@@ -117,12 +155,12 @@ mod tests {
 
     fn commit(version: u64, modified_millis: i64) -> LogFile {
         let path = Path::from(format!("_delta_log/{version:020}.json"));
-        LogFile { path, version, is_checkpoint: false, modified_millis }
+        LogFile { path, version, is_checkpoint: false, modified_millis, bytes: 1 }
     }
 
     fn checkpoint(version: u64, modified_millis: i64) -> LogFile {
         let path = Path::from(format!("_delta_log/{version:020}.checkpoint.parquet"));
-        LogFile { path, version, is_checkpoint: true, modified_millis }
+        LogFile { path, version, is_checkpoint: true, modified_millis, bytes: 1 }
     }
 
     /// Commits 0 to 9, one a second, and checkpoints of 3 and 7.

@@ -5,7 +5,7 @@
 //!
 //! 1. Data files that left the table more than `removed_files_days` ago leave the store. The log
 //!    names them (its tombstones); nothing is listed, so files of a crashed writer, which no
-//!    commit ever named, stay for another tool's full vacuum. Between two checkpoints a run looks
+//!    commit ever named, stay for `maintain` ([`full`]). Between two checkpoints a run looks
 //!    only for those whose time ended since the commit before last ([`Sweep::Recent`]): the runs
 //!    before have removed the others, or the next checkpoint's will.
 //! 2. After [`CHECKPOINT_COMMITS`] commits, a checkpoint. It leaves out the tombstones whose time
@@ -14,24 +14,25 @@
 //! 3. With a checkpoint, log files older than `log_days` leave the store, but for what the oldest
 //!    version within that time needs: the newest checkpoint before it and all after that.
 
+mod full;
 mod log;
+mod orphans;
 mod vacuum;
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use deltalake::DeltaTable;
+use deltalake::kernel::Metadata;
 use deltalake::kernel::MetadataExt as _;
-use deltalake::kernel::transaction::{CommitBuilder, TableReference};
-use deltalake::kernel::{Action, Metadata};
-use deltalake::protocol::DeltaOperation;
 use futures::StreamExt as _;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 
+pub use self::full::{FullyUpkept, Orphans};
 use self::log::{checkpoint, clean_log, commits_since_checkpoint};
 use self::vacuum::{commit_before_last, expired, remove};
-use super::commits::Provenance;
+use super::commits::{self, Change, Provenance};
 use super::files::FileTotals;
 use super::{Lake, LakeError, TableName};
 
@@ -108,7 +109,7 @@ pub struct Upkept {
     /// Whether a checkpoint was written.
     pub checkpoint: bool,
     /// Log files removed from the store.
-    pub log_files: usize,
+    pub log_files: FileTotals,
 }
 
 impl Lake {
@@ -146,6 +147,7 @@ impl Lake {
             _ => None,
         };
         let expired = expired(name, &table, self.kept.removed_files(), since).await?;
+        fail::fail_point!("vacuum_before_removal", |_| std::process::abort());
         let removed = remove(name, &table, expired).await?;
         let mut upkept = Upkept { removed, ..Upkept::default() };
         fail::fail_point!("vacuum_after_removal", |_| std::process::abort());
@@ -155,6 +157,7 @@ impl Lake {
         let Some(table) = self.settle(name, table, provenance).await? else {
             return Ok(upkept);
         };
+        fail::fail_point!("checkpoint_before_write", |_| std::process::abort());
         checkpoint(name, &table).await?;
         self.loaded.forget_log(name);
         upkept.checkpoint = true;
@@ -163,10 +166,20 @@ impl Lake {
         tracing::debug!(
             table = %name,
             version = table.version(),
-            log_files_removed = upkept.log_files,
+            log_files_removed = upkept.log_files.files,
             "wrote a checkpoint"
         );
         Ok(upkept)
+    }
+
+    /// Whether the table's properties say what the configuration does.
+    fn is_settled(&self, name: &TableName, table: &DeltaTable) -> Result<bool, LakeError> {
+        let state = table.snapshot().map_err(|source| LakeError::read(name, source))?;
+        let config = state.table_config();
+        let default = Kept::default();
+        let removed = config.deleted_file_retention_duration.unwrap_or(default.removed_files());
+        let log = config.log_retention_duration.unwrap_or(default.log());
+        Ok((removed, log) == (self.kept.removed_files(), self.kept.log()))
     }
 
     /// Brings the table's properties in line with the configuration, in a commit of its own, so
@@ -179,28 +192,19 @@ impl Lake {
         provenance: &Provenance,
     ) -> Result<Option<DeltaTable>, LakeError> {
         let state = table.snapshot().map_err(|source| LakeError::read(name, source))?;
-        let config = state.table_config();
-        let default = Kept::default();
-        let removed = config.deleted_file_retention_duration.unwrap_or(default.removed_files());
-        let log = config.log_retention_duration.unwrap_or(default.log());
-        if (removed, log) == (self.kept.removed_files(), self.kept.log()) {
+        if self.is_settled(name, &table)? {
             return Ok(Some(table));
         }
         let properties = HashMap::from([
             (DELETED_FILES_PROPERTY.to_owned(), interval(self.kept.removed_files_days)),
             (LOG_PROPERTY.to_owned(), interval(self.kept.log_days)),
         ]);
+        fail::fail_point!("properties_before_commit", |_| std::process::abort());
         let metadata = with_properties(state.metadata().clone(), &properties)
             .map_err(|source| LakeError::write(name, source))?;
-        let committed = CommitBuilder::from(provenance.properties(vec![]))
-            .with_actions(vec![Action::Metadata(metadata)])
-            .build(
-                Some(state as &dyn TableReference),
-                table.log_store(),
-                DeltaOperation::SetTableProperties { properties },
-            )
-            .await
-            .map_err(|source| LakeError::commit(name, state.version(), source));
+        let change = Change { metadata: Some(metadata), ..Change::default() };
+        let committed = commits::commit(name, &table, change, provenance).await;
+        fail::fail_point!("properties_after_commit", |_| std::process::abort());
         match committed {
             Ok(_) => Ok(None),
             Err(error) if error.is_conflict() => Ok(None),

@@ -86,7 +86,7 @@ pub(super) async fn remove(
 
 /// A local folder of a partition outlives its files. It is removed when it is empty, which the
 /// operating system decides; a writer that comes in between makes it again.
-fn remove_empty_folders(table: &DeltaTable, removed: &[Path]) {
+pub(super) fn remove_empty_folders(table: &DeltaTable, removed: &[Path]) {
     let Ok(root) = table.table_url().to_file_path() else {
         return;
     };

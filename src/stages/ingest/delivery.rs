@@ -214,6 +214,7 @@ impl Delivery<'_> {
             ..Change::default()
         };
         let provenance = self.stage.provenance("ingest", vec![]);
+        fail::fail_point!("raw_quarantine_before_commit", |_| std::process::abort());
         commits::commit(&name, &table, change, &provenance).await?;
         fail::fail_point!("raw_quarantine_after_commit", |_| std::process::abort());
         Ok(())

@@ -133,7 +133,12 @@ fn plan<'f>(
         }
         let hash = file.content_hash()?;
         let delivery = |mark| ids::delivery(feed, arrival_date, &file.name, &hash, mark);
-        if !marks.iter().any(|mark| known.contains(&delivery(*mark))) {
+        let is_known = marks.iter().any(|mark| known.contains(&delivery(*mark)));
+        // What was withdrawn stays away, under whatever mark it would come now.
+        let is_withdrawn = [LatePolicy::Bounded, LatePolicy::Accepted]
+            .into_iter()
+            .any(|mark| known.is_withdrawn(&delivery(mark)));
+        if !is_known && !is_withdrawn {
             plan.new.push(NewFile { file, content_hash: Some(hash) });
         }
     }

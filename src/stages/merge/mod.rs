@@ -16,7 +16,9 @@
 //! one caller commits.
 
 mod candidates;
+mod comparison;
 mod cursor;
+mod joining;
 mod output;
 mod plan;
 mod slice;
@@ -35,8 +37,11 @@ use tokio::runtime::Handle;
 
 use candidates::CandidateReader;
 pub use candidates::candidate_schema;
+pub use comparison::DateChange;
+use comparison::{Comparison, OldDate};
 use cursor::{KnownCursor, Source, kept};
-use output::DateOutput;
+pub(crate) use joining::join;
+use output::{DateOutput, FileOutput};
 use plan::{KnownFile, Slices, groups};
 use slice::{DateInput, DateResult, SliceInput, SlicePass, SliceResult, SliceRules, known_columns};
 
@@ -46,12 +51,12 @@ use super::mapping::CompiledBook;
 use super::sessions::DeliveryCounts;
 use super::timestamps::date_in;
 use crate::engine::Engine;
-use crate::engine::runs::{RunWriter, SortedRun};
+use crate::engine::runs::{RunWriter, SortedRun, SpillTarget};
 use crate::lake::commits::MergedRows;
 use crate::lake::contracts::{self, PDATE};
 use crate::lake::files::by_date;
 use crate::lake::rules::RuleBook;
-use crate::lake::sorted_files::{FileAccess, FileReader, days};
+use crate::lake::sorted_files::{FileAccess, FileReader, OpenFile, days};
 use crate::lake::sorted_writer::SortedWriter;
 use crate::lake::{LakeError, TableName, storage};
 
@@ -99,6 +104,8 @@ pub struct Merged {
     pub read_bytes: i64,
     /// Number of them.
     pub read_files: i64,
+    /// Of a pass that compares: how each event date differs, days since 1970.
+    pub changes: BTreeMap<i32, DateChange>,
 }
 
 impl Merged {
@@ -121,11 +128,21 @@ pub struct Merge<'a> {
     rules: Arc<SliceRules>,
     candidates: &'a Candidates,
     discard: Option<Discard>,
+    purpose: Purpose,
     engine: &'a Engine,
     /// Files of every date, of which those from `discard.from` on are never read.
     files: BTreeMap<i32, Vec<crate::lake::files::DataFile>>,
     stored: SchemaRef,
     file_schema: SchemaRef,
+}
+
+/// What a pass is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// Files that a commit adds.
+    Write,
+    /// To tell how ODS would differ; nothing is written.
+    Compare,
 }
 
 /// Event dates of one attempt.
@@ -168,9 +185,17 @@ impl<'a> Merge<'a> {
             }),
             candidates,
             discard,
+            purpose: Purpose::Write,
             engine: stage.engine,
             files,
         })
+    }
+
+    /// The same merge, which compares instead of writing: its files are none, and it says how every
+    /// date would differ.
+    #[must_use]
+    pub fn comparing(self) -> Self {
+        Self { purpose: Purpose::Compare, ..self }
     }
 
     /// Runs the pass, again with more dates where a change reaches further than its candidates.
@@ -182,7 +207,8 @@ impl<'a> Merge<'a> {
             let files = self.open(&reach.read).await?;
             let all: Vec<&KnownFile> = files.values().flatten().collect();
             let slices = Slices::plan(&all, &self.candidates.runs, self.engine.threads());
-            let results = self.slices(&reach, &files, &slices).await?;
+            let old = self.open(&self.compared(&reach)).await?;
+            let results = self.slices(&reach, &files, &old, &slices).await?;
             let grows = results.iter().any(|result| !result.missing_outputs.is_empty());
             let reads_on = results.iter().any(|result| result.reaches_unread);
             if !grows && !reads_on {
@@ -224,6 +250,19 @@ impl<'a> Merge<'a> {
         Reach { first_unread: known().find(|date| *date > last), read, written }
     }
 
+    /// Dates of ODS that are compared: whatever is read or thrown away.
+    fn compared(&self, reach: &Reach) -> BTreeSet<i32> {
+        if self.purpose == Purpose::Write {
+            return BTreeSet::new();
+        }
+        let discarded = self.files.keys().copied().filter(|date| self.is_discarded(*date));
+        discarded.chain(reach.read.iter().copied()).collect()
+    }
+
+    fn is_discarded(&self, date: i32) -> bool {
+        self.discard.is_some_and(|discard| date >= days(discard.from))
+    }
+
     async fn open(
         &self,
         dates: &BTreeSet<i32>,
@@ -254,10 +293,14 @@ impl<'a> Merge<'a> {
         &self,
         reach: &Reach,
         files: &BTreeMap<i32, Vec<KnownFile>>,
+        old: &BTreeMap<i32, Vec<KnownFile>>,
         slices: &Slices,
     ) -> Result<Vec<SliceResult>, BuildError> {
         let stop = StopOnDrop::default();
-        let unsorted = Arc::new(self.sort_unsorted(files).await?);
+        let unsorted = Arc::new(self.sort_unsorted(files, self.delivered_before()).await?);
+        let unsorted_old = Arc::new(self.sort_unsorted(old, None).await?);
+        let unread = self.files.keys().copied().filter(|date| !old.contains_key(date));
+        let unread: BTreeSet<i32> = unread.collect();
         let tasks = (0..slices.len()).map(|slice| {
             let description = SliceFiles {
                 access: self.access.clone(),
@@ -268,6 +311,11 @@ impl<'a> Merge<'a> {
                 runs: self.candidates.runs.clone(),
                 dates: dates_of_slice(reach, files, slices, slice),
                 unsorted: Arc::clone(&unsorted),
+                compared: (self.purpose == Purpose::Compare).then(|| ComparedFiles {
+                    dates: self.old_dates_of_slice(old, slices, slice),
+                    unsorted: Arc::clone(&unsorted_old),
+                    unread: unread.clone(),
+                }),
                 users: own(slices.users(slice)),
                 first_unread: reach.first_unread,
                 group_rows: self.group_rows(reach.written.len()),
@@ -287,6 +335,23 @@ impl<'a> Merge<'a> {
         Ok(results)
     }
 
+    fn old_dates_of_slice(
+        &self,
+        old: &BTreeMap<i32, Vec<KnownFile>>,
+        slices: &Slices,
+        slice: usize,
+    ) -> Vec<OldFiles> {
+        let dates = old.iter().map(|(pdate, files)| {
+            let of_slice = |file: &&KnownFile| slices.of_file(&file.open).contains(&slice);
+            OldFiles {
+                pdate: *pdate,
+                is_discarded: self.is_discarded(*pdate),
+                files: files.iter().filter(of_slice).cloned().collect(),
+            }
+        });
+        dates.collect()
+    }
+
     fn delivered_before(&self) -> Option<i32> {
         self.discard.and_then(|discard| discard.delivered_from).map(days)
     }
@@ -304,25 +369,17 @@ impl<'a> Merge<'a> {
     async fn sort_unsorted(
         &self,
         files: &BTreeMap<i32, Vec<KnownFile>>,
-    ) -> Result<BTreeMap<String, Vec<Arc<SortedRun>>>, BuildError> {
+        delivered_before: Option<i32>,
+    ) -> Result<Unsorted, BuildError> {
         let mut runs = BTreeMap::new();
         for file in files.values().flatten().filter(|file| !file.open.is_sorted()) {
-            let (access, file, stored) =
-                (self.access.clone(), file.clone(), Arc::clone(&self.stored));
-            let (target, delivered_before) = (self.engine.spill_target(), self.delivered_before());
+            let (access, open, stored) =
+                (self.access.clone(), file.open.clone(), Arc::clone(&self.stored));
+            let target = self.engine.spill_target();
             let path = file.data.path.to_string();
             tracing::debug!(path, "sorting a file of another writer");
             let task = tokio::task::spawn_blocking(move || {
-                let mut reader =
-                    FileReader::new(&access, &file.open, &stored, (None, None), READ_ROWS)?;
-                let mut writer = RunWriter::new(target);
-                while let Some(batch) = reader.next_batch()? {
-                    let batch = kept(batch, delivered_before).map_err(|source| {
-                        BuildError::Arrow { table: access.table.clone(), source }
-                    })?;
-                    writer.push(batch)?;
-                }
-                Ok::<_, BuildError>(writer.finish()?.into_iter().map(Arc::new).collect())
+                sorted_runs(&access, &open, &stored, target, delivered_before)
             });
             let sorted = task.await.unwrap_or_else(|_| {
                 Err(BuildError::Stopped { table: self.access.table.clone() })
@@ -345,6 +402,10 @@ impl<'a> Merge<'a> {
             merged.counts.identical += result.counts.identical;
             merged.counts.conflicting += result.counts.conflicting;
             merged.updated_rows += result.updated_rows;
+            for (date, change) in result.changes {
+                let of_date: &mut DateChange = merged.changes.entry(date).or_default();
+                *of_date = of_date.plus(change);
+            }
             for date in result.dates {
                 outputs.entry(date.pdate).or_default().push(date);
             }
@@ -395,6 +456,27 @@ impl<'a> Merge<'a> {
     }
 }
 
+/// Sorted runs of files that are not sorted, by path.
+type Unsorted = BTreeMap<String, Vec<Arc<SortedRun>>>;
+
+/// The rows of a file of another writer, sorted; on the thread it is called on.
+fn sorted_runs(
+    access: &FileAccess,
+    file: &OpenFile,
+    stored: &SchemaRef,
+    target: SpillTarget,
+    delivered_before: Option<i32>,
+) -> Result<Vec<Arc<SortedRun>>, BuildError> {
+    let mut reader = FileReader::new(access, file, stored, (None, None), READ_ROWS)?;
+    let mut writer = RunWriter::new(target);
+    while let Some(batch) = reader.next_batch()? {
+        let batch = kept(batch, delivered_before)
+            .map_err(|source| BuildError::Arrow { table: access.table.clone(), source })?;
+        writer.push(batch)?;
+    }
+    Ok(writer.finish()?.into_iter().map(Arc::new).collect())
+}
+
 /// A slice as values: what it reads, what it writes and the rules.
 struct SliceFiles {
     access: FileAccess,
@@ -404,11 +486,25 @@ struct SliceFiles {
     delivered_before: Option<i32>,
     runs: Vec<Arc<SortedRun>>,
     dates: Vec<DateFiles>,
-    unsorted: Arc<BTreeMap<String, Vec<Arc<SortedRun>>>>,
+    unsorted: Arc<Unsorted>,
+    /// Set where the pass compares instead of writing.
+    compared: Option<ComparedFiles>,
     users: (Option<String>, Option<String>),
     first_unread: Option<i32>,
     group_rows: usize,
     stopped: Arc<AtomicBool>,
+}
+
+struct ComparedFiles {
+    dates: Vec<OldFiles>,
+    unsorted: Arc<Unsorted>,
+    unread: BTreeSet<i32>,
+}
+
+struct OldFiles {
+    pdate: i32,
+    is_discarded: bool,
+    files: Vec<KnownFile>,
 }
 
 struct DateFiles {
@@ -453,6 +549,7 @@ impl SliceFiles {
             rules: Arc::clone(&self.rules),
             dates,
             first_unread: self.first_unread,
+            comparison: self.comparison(users)?,
             stopped: Arc::clone(&self.stopped),
         };
         SlicePass::new(input).run()
@@ -463,13 +560,10 @@ impl SliceFiles {
         date: &DateFiles,
         users: (Option<&str>, Option<&str>),
     ) -> Result<DateInput, BuildError> {
-        let mut known = Vec::new();
-        for file in &date.known {
-            for source in self.sources(file, users)? {
-                known.push(KnownCursor::new(source, users.0, users.1)?);
-            }
-        }
-        let output = if date.is_written {
+        let known = self.cursors(&date.known, &self.unsorted, self.delivered_before, users)?;
+        let output = if date.is_written && self.compared.is_some() {
+            Some(DateOutput::Nowhere)
+        } else if date.is_written {
             let writer = SortedWriter::new(
                 &self.access,
                 &self.file_schema,
@@ -478,19 +572,54 @@ impl SliceFiles {
                 self.group_rows,
             )?;
             let table = self.access.table.clone();
-            Some(DateOutput::new(table, Arc::clone(&self.file_schema), writer))
+            let writer = FileOutput::new(table, Arc::clone(&self.file_schema), writer);
+            Some(DateOutput::Files(Box::new(writer)))
         } else {
             None
         };
         Ok(DateInput { pdate: date.pdate, known, output })
     }
 
+    fn comparison(
+        &self,
+        users: (Option<&str>, Option<&str>),
+    ) -> Result<Option<Comparison>, BuildError> {
+        let Some(compared) = &self.compared else {
+            return Ok(None);
+        };
+        let dates = compared.dates.iter().map(|OldFiles { pdate, is_discarded, files }| {
+            let rows = self.cursors(files, &compared.unsorted, None, users)?;
+            Ok(OldDate { pdate: *pdate, is_discarded: *is_discarded, rows })
+        });
+        let dates = dates.collect::<Result<_, BuildError>>()?;
+        let (attributes, zone) = (self.rules.book.attributes.len(), self.rules.book.zone);
+        Ok(Some(Comparison::new(dates, compared.unread.clone(), attributes, zone)))
+    }
+
+    fn cursors(
+        &self,
+        files: &[KnownFile],
+        unsorted: &Unsorted,
+        delivered_before: Option<i32>,
+        users: (Option<&str>, Option<&str>),
+    ) -> Result<Vec<KnownCursor>, BuildError> {
+        let mut cursors = Vec::new();
+        for file in files {
+            for source in self.sources(file, unsorted, delivered_before, users)? {
+                cursors.push(KnownCursor::new(source, users.0, users.1)?);
+            }
+        }
+        Ok(cursors)
+    }
+
     fn sources(
         &self,
         file: &KnownFile,
+        unsorted: &Unsorted,
+        delivered_before: Option<i32>,
         users: (Option<&str>, Option<&str>),
     ) -> Result<Vec<Source>, BuildError> {
-        if let Some(runs) = self.unsorted.get(file.data.path.as_ref()) {
+        if let Some(runs) = unsorted.get(file.data.path.as_ref()) {
             let readers = runs
                 .iter()
                 .map(|run| run.read(users.0, users.1).map(|reader| Source::Run(Box::new(reader))));
@@ -499,7 +628,7 @@ impl SliceFiles {
         let reader = FileReader::new(&self.access, &file.open, &self.stored, users, READ_ROWS)?;
         Ok(vec![Source::File {
             reader: Box::new(reader),
-            delivered_before: self.delivered_before,
+            delivered_before,
             table: self.access.table.clone(),
         }])
     }

@@ -70,8 +70,59 @@ impl Numbers {
     }
 }
 
+/// What becomes of the rows of one event date.
+pub(super) enum DateOutput {
+    /// They are written.
+    Files(Box<FileOutput>),
+    /// They are compared elsewhere.
+    Nowhere,
+}
+
+impl DateOutput {
+    /// Copies rows of ODS as they are: the stored columns, then `time_diff_ms`, `session_start`.
+    pub(super) fn copy(
+        &mut self,
+        batch: &Arc<KeyedBatch>,
+        first: usize,
+        end: usize,
+    ) -> Result<(), LakeError> {
+        match self {
+            Self::Files(output) => output.copy(batch, first, end),
+            Self::Nowhere => Ok(()),
+        }
+    }
+
+    /// Writes the stored columns of one row with the given session.
+    pub(super) fn push(
+        &mut self,
+        batch: &Arc<KeyedBatch>,
+        row: usize,
+        session: Session,
+    ) -> Result<(), LakeError> {
+        match self {
+            Self::Files(output) => output.push(batch, row, session),
+            Self::Nowhere => Ok(()),
+        }
+    }
+
+    /// Finishes the files.
+    pub(super) fn close(self) -> Result<Vec<Add>, LakeError> {
+        match self {
+            Self::Files(output) => output.close(),
+            Self::Nowhere => Ok(Vec::new()),
+        }
+    }
+
+    /// Gives the files up.
+    pub(super) fn abort(self) {
+        if let Self::Files(output) = self {
+            output.writer.abort();
+        }
+    }
+}
+
 /// Rows on their way to the files of one event date.
-pub(super) struct DateOutput {
+pub(super) struct FileOutput {
     table: TableName,
     schema: SchemaRef,
     writer: SortedWriter,
@@ -82,7 +133,7 @@ pub(super) struct DateOutput {
     rows: usize,
 }
 
-impl DateOutput {
+impl FileOutput {
     /// Nothing yet; `schema` is that of a data file.
     pub(super) fn new(table: TableName, schema: SchemaRef, writer: SortedWriter) -> Self {
         Self {
@@ -97,8 +148,7 @@ impl DateOutput {
         }
     }
 
-    /// Copies rows of ODS as they are: the stored columns, then `time_diff_ms`, `session_start`.
-    pub(super) fn copy(
+    fn copy(
         &mut self,
         batch: &Arc<KeyedBatch>,
         mut first: usize,
@@ -117,8 +167,7 @@ impl DateOutput {
         Ok(())
     }
 
-    /// Writes the stored columns of one row with the given session.
-    pub(super) fn push(
+    fn push(
         &mut self,
         batch: &Arc<KeyedBatch>,
         row: usize,
@@ -129,18 +178,12 @@ impl DateOutput {
         self.extend(batch, row, row + 1)
     }
 
-    /// Finishes the files.
-    pub(super) fn close(mut self) -> Result<Vec<Add>, LakeError> {
+    fn close(mut self) -> Result<Vec<Add>, LakeError> {
         if let Err(error) = self.flush() {
             self.writer.abort();
             return Err(error);
         }
         self.writer.close()
-    }
-
-    /// Gives the files up.
-    pub(super) fn abort(self) {
-        self.writer.abort();
     }
 
     fn attributes(&self) -> usize {

@@ -1,7 +1,7 @@
 //! One slice of the users: their candidates beside what ODS holds of them, date by date, in one
 //! pass in the order of the keys.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering as MemoryOrder};
@@ -11,6 +11,7 @@ use arrow::datatypes::{DataType, Date32Type, Field};
 use deltalake::kernel::Add;
 
 use super::candidates::{CLOSES, CandidateReader, OPENS, PDATE_OF_CANDIDATE, REMOVED};
+use super::comparison::{Comparison, DateChange};
 use super::cursor::{KnownBatch, KnownCursor};
 use super::output::DateOutput;
 use crate::engine::functions::null_is_false;
@@ -122,6 +123,8 @@ pub(super) struct SliceInput {
     pub(super) dates: Vec<DateInput>,
     /// The first event date of ODS behind those at hand.
     pub(super) first_unread: Option<i32>,
+    /// Set where the pass compares instead of writing.
+    pub(super) comparison: Option<Comparison>,
     /// Set when the run is stopped.
     pub(super) stopped: Arc<AtomicBool>,
 }
@@ -145,6 +148,8 @@ pub(super) struct SliceResult {
     pub(super) missing_outputs: BTreeSet<i32>,
     /// A session may reach into dates that were not read.
     pub(super) reaches_unread: bool,
+    /// How event dates differ, where the pass compares.
+    pub(super) changes: BTreeMap<i32, DateChange>,
 }
 
 /// The pass over one slice.
@@ -220,7 +225,7 @@ impl SlicePass {
             let key = batch.key(row);
             self.take_candidates(key, &mut rows)?;
             self.take_known(key, &mut rows)?;
-            self.settle(&mut rows)?;
+            self.settle(key, &mut rows)?;
         }
         Ok(())
     }
@@ -288,13 +293,16 @@ impl SlicePass {
     }
 
     /// Computes the key and hands its rows to the outputs of their dates.
-    fn settle(&mut self, rows: &mut KeyRows) -> Result<(), BuildError> {
+    fn settle(&mut self, key: Key<'_>, rows: &mut KeyRows) -> Result<(), BuildError> {
         let mut known = std::mem::take(&mut rows.known);
         let mut delivered = std::mem::take(&mut rows.delivered);
         let counts = &mut self.result.counts;
         let mut events = merge_delivered(rows, &mut known, &mut delivered, counts);
         (rows.known, rows.delivered) = (known, delivered);
         recompute(rows, &mut events, &rows.removed, &self.limits);
+        if let Some(comparison) = &mut self.input.comparison {
+            comparison.key(key, rows.first_in_scope, &events, &rows.sources)?;
+        }
         for event in &events {
             let Some(date) = self.date_at(event.pdate) else {
                 self.result.missing_outputs.insert(event.pdate);
@@ -346,6 +354,11 @@ impl SlicePass {
 
     fn close(self) -> Result<SliceResult, BuildError> {
         let mut result = self.result;
+        if let Some(comparison) = self.input.comparison {
+            let (changes, missing) = comparison.finish()?;
+            result.changes = changes;
+            result.missing_outputs.extend(missing);
+        }
         for (date, changed_rows) in self.input.dates.into_iter().zip(self.changed_rows) {
             let pdate = date.pdate;
             if let Some(output) = date.output {
@@ -391,7 +404,7 @@ impl KeyRows {
 
 impl DateInput {
     /// Copies rows up to `key`; all that are left without one.
-    fn copy_before(&mut self, key: Option<Key<'_>>) -> Result<(), BuildError> {
+    pub(super) fn copy_before(&mut self, key: Option<Key<'_>>) -> Result<(), BuildError> {
         if self.known.len() > 1 {
             return self.copy_interleaved(key, false);
         }

@@ -1,0 +1,151 @@
+//! Four processes at a time with random commands on one lake: each is done or is told to try again,
+//! and once that is done the lake is the one that a single run would have made.
+
+use std::fmt::Write as _;
+use std::process::Child;
+
+use rand::seq::IndexedRandom as _;
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
+use crate::support::workspace::Workspace;
+
+const PROCESSES: usize = 4;
+const DEFAULT_ROUNDS: usize = 10;
+/// Sets another number of rounds.
+const ROUNDS_VARIABLE: &str = "SESSIONLAKE_RACE_ROUNDS";
+const SEED_VARIABLE: &str = "SESSIONLAKE_RACE_SEED";
+const DAYS: u32 = 6;
+/// The arrival date that retention removes.
+const EXPIRED: &str = "2026-01-01";
+const EXIT_CONFLICT: i32 = 4;
+
+const CONFIGURATION: &str = r#"
+[engine]
+threads = 2
+
+[[feed]]
+name = "events"
+path = "batches/{arrival_date}/*.csv"
+[feed.event]
+user_id = "user_id"
+product_code = "product_code"
+event_id = "event_id"
+timestamp = "timestamp"
+attributes = ["note"]
+[feed.session]
+user_action = "event_id = 'click'"
+timeout = "5m"
+"#;
+
+/// Rows of a few users on the day itself and on the days before, some of them delivered before,
+/// and one that is refused.
+fn batch(day: u32, file: usize, rng: &mut ChaCha8Rng) -> String {
+    let mut text = "user_id,product_code,event_id,timestamp,note\n".to_owned();
+    for _ in 0..20 {
+        let event_day = day.saturating_sub(rng.random_range(0..3)).max(1);
+        let event = if rng.random_bool(0.4) { "click" } else { "scroll" };
+        writeln!(
+            text,
+            "u{},web,{event},2026-01-{event_day:02}T{:02}:{:02}:00Z,{}",
+            rng.random_range(0..5),
+            rng.random_range(9..12),
+            rng.random_range(0..60),
+            rng.random_range(0..3)
+        )
+        .unwrap();
+    }
+    writeln!(text, "u0,web,click,2025-01-01T00:00:00Z,file {file}").unwrap();
+    text
+}
+
+fn random_command(rng: &mut ChaCha8Rng) -> String {
+    let day = rng.random_range(1..=DAYS);
+    let commands = [
+        format!("run --arrival-date 2026-01-{day:02}"),
+        format!("run --arrival-date 2026-01-{:02}", DAYS + 1 - day),
+        "run".to_owned(),
+        format!("ingest --arrival-date 2026-01-{day:02}"),
+        "build".to_owned(),
+        format!("build --arrival-date 2026-01-{day:02} --force"),
+        "retention --as-of 2026-01-16".to_owned(),
+        "maintain".to_owned(),
+        "reprocess --from 2026-01-04".to_owned(),
+    ];
+    commands.choose(rng).unwrap().clone()
+}
+
+fn contents(workspace: &Workspace) -> [Vec<String>; 2] {
+    let ods = workspace.ods_lines(&[
+        "user_id",
+        "event_id",
+        "timestamp",
+        "is_user_action",
+        "time_diff_ms",
+        "session_start",
+        "session_id",
+        "pdate",
+        "_updated_at",
+        "note",
+    ]);
+    let mut quarantine =
+        workspace.quarantine_lines(&["_updated_at", "stage", "reason", "_file", "_line"]);
+    quarantine.retain(|line| !line.starts_with(EXPIRED));
+    [ods, quarantine]
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+#[test]
+fn four_processes_at_once_leave_the_lake_of_one() {
+    let rounds = number(ROUNDS_VARIABLE).map_or(DEFAULT_ROUNDS, |n| usize::try_from(n).unwrap());
+    let seed = number(SEED_VARIABLE).unwrap_or_else(rand::random);
+    eprintln!("races: {rounds} rounds of {PROCESSES} processes, {SEED_VARIABLE}={seed}");
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let workspace = Workspace::new();
+    workspace.configure(CONFIGURATION);
+    for day in 1..=DAYS {
+        workspace.write_batch(&format!("2026-01-{day:02}/first.csv"), &batch(day, 0, &mut rng));
+    }
+    workspace.exec("run --arrival-date 2026-01-01").code(0);
+    let mut conflicts = 0;
+    for round in 1..=rounds {
+        for _ in 0..2 {
+            let day = rng.random_range(1..=DAYS);
+            let file = format!("2026-01-{day:02}/{round}-{}.csv", rng.random_range(0..100));
+            workspace.write_batch(&file, &batch(day, round, &mut rng));
+        }
+        let commands: Vec<String> = (0..PROCESSES).map(|_| random_command(&mut rng)).collect();
+        let start = |command: &String| workspace.program(command).spawn().unwrap();
+        let children: Vec<Child> = commands.iter().map(start).collect();
+        let mut again = Vec::new();
+        for (command, child) in commands.iter().zip(children) {
+            let output = child.wait_with_output().unwrap();
+            match output.status.code() {
+                Some(0) => {}
+                Some(EXIT_CONFLICT) => again.push(command),
+                code => panic!(
+                    "round {round} of {commands:?}: {command} ended with {code:?}\n{}",
+                    String::from_utf8_lossy(&output.stderr)
+                ),
+            }
+        }
+        conflicts += again.len();
+        for command in again {
+            workspace.exec(command).code(0);
+        }
+        workspace.exec("run").code(0);
+        let alone = Workspace::new();
+        alone.configure(CONFIGURATION);
+        let batches = workspace.bytes_below("batches");
+        for (name, bytes) in batches {
+            alone.write_batch(&name, std::str::from_utf8(&bytes).unwrap());
+        }
+        alone.exec("run").code(0);
+        assert_eq!(contents(&workspace), contents(&alone), "round {round} of {commands:?}");
+        workspace.assert_sorted();
+    }
+    eprintln!("races: {conflicts} commands had to be run again, 0 differences");
+}
