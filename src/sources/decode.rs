@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use memchr::memchr;
 
 use super::input::Input;
+use super::location::Location;
 use super::reader::{Limits, SourceError};
 
 const UTF8_MARK: &[u8] = b"\xEF\xBB\xBF";
@@ -58,8 +59,8 @@ impl Window {
     ///
     /// Fails when the file cannot be opened or decoded, and when its first bytes show compressed
     /// data under another name or UTF-16: every row of such a file would be rejected one by one.
-    pub(super) fn open(path: &Path, limits: Limits) -> Result<Self, SourceError> {
-        let input = Input::open(path, limits.block_bytes)?;
+    pub(super) fn open(file: impl Into<Location>, limits: Limits) -> Result<Self, SourceError> {
+        let input = Input::open(file, limits.block_bytes)?;
         let nothing = Bytes { buffer: Vec::new(), length: 0, line: 1, at_end: false };
         let mut window = Self::over(input, nothing, limits);
         window.skip_mark()?;

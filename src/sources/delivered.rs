@@ -1,8 +1,8 @@
 //! A delivered file of any format, as batches of text.
 
 use std::num::NonZeroUsize;
-use std::path::Path;
 
+use super::location::Location;
 use super::parallel::ParallelReader;
 use super::parquet::ParquetReader;
 use super::reader::{ParsedBatch, SourceError, TextFormat};
@@ -17,24 +17,24 @@ pub enum FileReader {
 }
 
 impl FileReader {
-    /// Opens `path`. `columns` are the fields that get a column of their own; a CSV header and a
+    /// Opens a file. `columns` are the fields that get a column of their own; a CSV header and a
     /// Parquet schema must have all of `required`, a JSON object may lack any.
     pub fn open(
-        path: &Path,
+        location: &Location,
         format: SourceFormat,
         columns: &[String],
         required: &[String],
         threads: NonZeroUsize,
     ) -> Result<Self, SourceError> {
         let text = |format| {
-            let reader = ParallelReader::open(path, format, columns, required, threads)?;
+            let reader = ParallelReader::open(location, format, columns, required, threads)?;
             Ok(Self::Text(Box::new(reader)))
         };
         match format {
             SourceFormat::Csv => text(TextFormat::Csv),
             SourceFormat::Jsonl => text(TextFormat::Jsonl),
             SourceFormat::Parquet => {
-                Ok(Self::Parquet(ParquetReader::open(path, columns, required, threads)?))
+                Ok(Self::Parquet(ParquetReader::open(location, columns, required, threads)?))
             }
         }
     }

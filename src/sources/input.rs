@@ -1,13 +1,13 @@
 //! The bytes of a delivered file: opened, hashed as they are read, decompressed.
 
-use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
 use sha2::{Digest as _, Sha256};
 use zstd::stream::read::Decoder as ZstdDecoder;
 
+use super::location::{Location, is_change};
 use super::reader::SourceError;
 
 /// Bytes hashed at a time once nobody needs the content.
@@ -16,26 +16,26 @@ const HASH_BLOCK_BYTES: usize = 1 << 20;
 /// An open file, decompressed when its name ends in `.gz` or `.zst`, read from front to back
 /// exactly once: the content hash comes from the same read as the records.
 pub(super) struct Input {
-    path: PathBuf,
+    location: Location,
     bytes: Decoder,
 }
 
 /// Both decoders go on behind the first member or frame: a file may be several, one after another.
 enum Decoder {
-    Plain(Hashing<File>),
-    Gzip(Box<MultiGzDecoder<BufReader<Hashing<File>>>>),
-    Zstd(Box<ZstdDecoder<'static, BufReader<Hashing<File>>>>),
+    Plain(Hashing),
+    Gzip(Box<MultiGzDecoder<BufReader<Hashing>>>),
+    Zstd(Box<ZstdDecoder<'static, BufReader<Hashing>>>),
 }
 
 /// Hashes what passes through, as delivered.
-struct Hashing<R> {
-    inner: R,
+struct Hashing {
+    inner: Box<dyn Read + Send>,
     hasher: Sha256,
     /// The file itself could not be read: not its decoder is to blame.
     failed: bool,
 }
 
-impl<R: Read> Read for Hashing<R> {
+impl Read for Hashing {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer);
         self.failed = read.is_err();
@@ -47,7 +47,7 @@ impl<R: Read> Read for Hashing<R> {
 
 impl Decoder {
     /// A decoder by the ending of the file's name.
-    fn new(path: &Path, file: Hashing<File>, block_bytes: usize) -> io::Result<Self> {
+    fn new(path: &Path, file: Hashing, block_bytes: usize) -> io::Result<Self> {
         let has_ending = |ending: &str| {
             path.extension().is_some_and(|written| written.eq_ignore_ascii_case(ending))
         };
@@ -63,7 +63,7 @@ impl Decoder {
     }
 
     /// The compression and the file beneath.
-    fn compressed(&self) -> Option<(&'static str, &Hashing<File>)> {
+    fn compressed(&self) -> Option<(&'static str, &Hashing)> {
         match self {
             Self::Plain(_) => None,
             Self::Gzip(decoder) => Some(("gzip", decoder.get_ref().get_ref())),
@@ -71,7 +71,7 @@ impl Decoder {
         }
     }
 
-    fn into_file(self) -> Hashing<File> {
+    fn into_file(self) -> Hashing {
         match self {
             Self::Plain(file) => file,
             Self::Gzip(decoder) => decoder.into_inner().into_inner(),
@@ -92,16 +92,21 @@ impl Read for Decoder {
 
 impl Input {
     /// Opens the file; a compressed one is read `block_bytes` at a time.
-    pub(super) fn open(path: &Path, block_bytes: usize) -> Result<Self, SourceError> {
+    pub(super) fn open(
+        location: impl Into<Location>,
+        block_bytes: usize,
+    ) -> Result<Self, SourceError> {
+        let location = location.into();
+        let path = location.path();
         let open_error = |source| SourceError::Open { path: path.to_owned(), source };
-        let file = File::open(path).map_err(open_error)?;
-        let file = Hashing { inner: file, hasher: Sha256::new(), failed: false };
+        let inner = location.stream().map_err(open_error)?;
+        let file = Hashing { inner, hasher: Sha256::new(), failed: false };
         let bytes = Decoder::new(path, file, block_bytes).map_err(open_error)?;
-        Ok(Self { path: path.to_owned(), bytes })
+        Ok(Self { location, bytes })
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.path
+        self.location.path()
     }
 
     /// Fills `buffer` with decoded bytes; fewer than its length only at the end of the file.
@@ -121,7 +126,10 @@ impl Input {
     }
 
     fn read_error(&self, source: io::Error, line: u64) -> SourceError {
-        let path = self.path.clone();
+        let path = self.path().to_owned();
+        if is_change(&source) {
+            return SourceError::Changed { path };
+        }
         match self.bytes.compressed() {
             Some((compression, file)) if !file.failed => {
                 SourceError::Compressed { path, compression, line, source }
@@ -133,7 +141,7 @@ impl Input {
     /// SHA-256 of the whole file as delivered (compressed, where it is), in hexadecimal; reads
     /// what was not read yet.
     pub(super) fn content_hash(self) -> Result<String, SourceError> {
-        let path = self.path;
+        let path = self.location.path().to_owned();
         let mut file = self.bytes.into_file();
         let mut block = vec![0; HASH_BLOCK_BYTES];
         loop {
@@ -141,7 +149,7 @@ impl Input {
                 Ok(0) => return Ok(format!("{:x}", file.hasher.finalize())),
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(source) => return Err(SourceError::Open { path, source }),
+                Err(source) => return Err(SourceError::reading_failed(path, source)),
             }
         }
     }

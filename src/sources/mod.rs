@@ -8,13 +8,15 @@ mod discovery;
 mod framing;
 mod input;
 mod jsonl;
+mod location;
 mod parallel;
 mod parquet;
 mod raw_batch;
 mod reader;
 
 pub use delivered::FileReader;
-pub use discovery::{DiscoveryError, SourceFile, all_files, files_of};
+pub use discovery::{DiscoveryError, Source, SourceFile};
+pub use location::Location;
 pub use parallel::ParallelReader;
 pub use parquet::ParquetReader;
 pub use reader::{

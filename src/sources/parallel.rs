@@ -16,6 +16,7 @@ use std::thread;
 
 use super::blocks::{BlockCutter, Cut};
 use super::decode::{Bytes, Window};
+use super::location::Location;
 use super::raw_batch::RawBatch;
 use super::reader::{Limits, ParsedBatch, RecordReader, Records, SourceError, TextFormat};
 
@@ -45,29 +46,30 @@ struct ParsedBlock {
 }
 
 impl ParallelReader {
-    /// Opens `path` as [`RecordReader::open`] does.
+    /// Opens `file` as [`RecordReader::open`] does.
     pub fn open(
-        path: &Path,
+        file: impl Into<Location>,
         format: TextFormat,
         columns: &[String],
         required: &[String],
         threads: NonZeroUsize,
     ) -> Result<Self, SourceError> {
-        Self::open_within(path, format, columns, required, threads, Limits::default())
+        Self::open_within(file, format, columns, required, threads, Limits::default())
     }
 
     pub(super) fn open_within(
-        path: &Path,
+        file: impl Into<Location>,
         format: TextFormat,
         columns: &[String],
         required: &[String],
         threads: NonZeroUsize,
         limits: Limits,
     ) -> Result<Self, SourceError> {
-        let mut reader = RecordReader::open_within(path, format, columns, required, limits)?;
+        let location = file.into();
+        let mut reader = RecordReader::open_within(&location, format, columns, required, limits)?;
         let (input, behind) = reader.records.replace_window(Window::closed()).into_rest();
         let cutter = input.map(|input| BlockCutter::new(input, behind, format, limits));
-        let parsers = Parsers::start(path, columns, &reader.records, threads);
+        let parsers = Parsers::start(location.path(), columns, &reader.records, threads);
         Ok(Self {
             reader,
             limits,

@@ -21,6 +21,7 @@ use super::csv::CsvRecords;
 use super::decode::Window;
 use super::input::Input;
 use super::jsonl::JsonlRecords;
+use super::location::{Location, is_change};
 use super::raw_batch::{EXTRA_COLUMN, LINE_COLUMN, RawBatch};
 
 /// Bytes of the longest record that is read; also what an unclosed quote can hold in memory.
@@ -98,30 +99,32 @@ impl Records {
 }
 
 impl RecordReader {
-    /// Opens `path`, which is decompressed when its name ends in `.gz` or `.zst`, and reads a CSV
+    /// Opens `file`, which is decompressed when its name ends in `.gz` or `.zst`, and reads a CSV
     /// header.
     ///
     /// `columns` are the fields that get a column of their own, in that order, matched exactly. A
     /// CSV header must have all of `required`, whether or not they have a column of their own; a
     /// JSON object may lack any.
     pub fn open(
-        path: &Path,
+        file: impl Into<Location>,
         format: TextFormat,
         columns: &[String],
         required: &[String],
     ) -> Result<Self, SourceError> {
-        Self::open_within(path, format, columns, required, Limits::default())
+        Self::open_within(file, format, columns, required, Limits::default())
     }
 
     pub(super) fn open_within(
-        path: &Path,
+        file: impl Into<Location>,
         format: TextFormat,
         columns: &[String],
         required: &[String],
         limits: Limits,
     ) -> Result<Self, SourceError> {
+        let location = file.into();
+        let path = location.path();
         check_columns(path, columns)?;
-        let window = Window::open(path, limits)?;
+        let window = Window::open(&location, limits)?;
         let max_bytes = limits.max_record_bytes;
         let records = match format {
             TextFormat::Csv => {
@@ -254,6 +257,12 @@ pub enum SourceError {
         path: PathBuf,
         /// The operating system's reason.
         source: io::Error,
+    },
+    /// An object is no longer what it was when it was listed.
+    #[error("{} changed while it was read; run again", .path.display())]
+    Changed {
+        /// The object.
+        path: PathBuf,
     },
     /// The compressed data is damaged or cut off.
     #[error(
@@ -393,6 +402,13 @@ pub enum SourceError {
         /// Arrow's reason.
         source: ArrowError,
     },
+}
+
+impl SourceError {
+    /// A file that cannot be read on, where no line can be told.
+    pub(super) fn reading_failed(path: PathBuf, source: io::Error) -> Self {
+        if is_change(&source) { Self::Changed { path } } else { Self::ReadAt { path, source } }
+    }
 }
 
 /// A declared column that a header lacks.

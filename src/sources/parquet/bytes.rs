@@ -7,13 +7,13 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom};
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use deltalake::parquet::errors::ParquetError;
 use deltalake::parquet::file::reader::{ChunkReader, Length};
 
+use super::super::location::{Location, StoredObject};
 use super::super::reader::SourceError;
 
 /// Bytes of all blocks that are kept.
@@ -28,7 +28,7 @@ const MIN_BLOCK_BYTES: usize = 64 << 10;
 pub(super) struct FileBytes(Arc<Shared>);
 
 struct Shared {
-    file: Mutex<File>,
+    bytes_of: BytesOf,
     bytes: u64,
     block_bytes: usize,
     max_blocks: usize,
@@ -38,21 +38,30 @@ struct Shared {
     failure: Mutex<Option<io::Error>>,
 }
 
+enum BytesOf {
+    File(Mutex<File>),
+    Object(StoredObject),
+}
+
 impl FileBytes {
-    /// Opens the file at `path`, to be read in `columns` places at a time.
-    pub(super) fn open(path: &Path, columns: usize) -> Result<Self, SourceError> {
-        let open = || {
-            let file = File::open(path)?;
-            let bytes = file.metadata()?.len();
-            Ok((file, bytes))
+    /// Opens a file, to be read in `columns` places at a time.
+    pub(super) fn open(location: &Location, columns: usize) -> Result<Self, SourceError> {
+        let path = location.path();
+        let open = || match location.object() {
+            Some(object) => Ok((BytesOf::Object(object.clone()), object.bytes())),
+            None => {
+                let file = File::open(path)?;
+                let bytes = file.metadata()?.len();
+                Ok((BytesOf::File(Mutex::new(file)), bytes))
+            }
         };
-        let (file, bytes) =
+        let (bytes_of, bytes) =
             open().map_err(|source| SourceError::Open { path: path.to_owned(), source })?;
         // One block more than columns: the footer, or the header of the next page.
         let max_blocks = columns + 2;
         let block_bytes = (KEPT_BYTES / max_blocks).clamp(MIN_BLOCK_BYTES, MAX_BLOCK_BYTES);
         Ok(Self(Arc::new(Shared {
-            file: Mutex::new(file),
+            bytes_of,
             bytes,
             block_bytes,
             max_blocks: max_blocks.min(KEPT_BYTES / block_bytes),
@@ -78,9 +87,10 @@ impl FileBytes {
         }
         let start = number.saturating_mul(self.0.block_bytes as u64);
         let length = self.0.bytes.saturating_sub(start).min(self.0.block_bytes as u64);
-        let content = self.fetch(start, length).inspect_err(|error| {
-            let failure = io::Error::new(error.kind(), error.to_string());
+        let content = self.fetch(start, length).map_err(|failure| {
+            let shown = io::Error::new(failure.kind(), failure.to_string());
             *self.0.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
+            shown
         })?;
         if blocks.len() >= self.0.max_blocks {
             blocks.pop_front();
@@ -90,7 +100,12 @@ impl FileBytes {
     }
 
     fn fetch(&self, start: u64, length: u64) -> io::Result<Bytes> {
-        let mut file = self.0.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = match &self.0.bytes_of {
+            BytesOf::Object(_) if length == 0 => return Ok(Bytes::new()),
+            BytesOf::Object(object) => return object.read_part(start..start + length),
+            BytesOf::File(file) => file,
+        };
+        let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
         file.seek(SeekFrom::Start(start))?;
         let mut content = Vec::new();
         Read::by_ref(&mut *file).take(length).read_to_end(&mut content)?;

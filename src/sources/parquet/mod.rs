@@ -25,6 +25,7 @@ use deltalake::parquet::errors::ParquetError;
 use self::bytes::FileBytes;
 use self::text::Form;
 use super::input::Input;
+use super::location::Location;
 use super::raw_batch::{RawBatch, json_string};
 use super::reader::{Limits, MissingColumn, ParsedBatch, SourceError, check_columns};
 
@@ -59,18 +60,20 @@ struct Job {
 }
 
 impl ParquetReader {
-    /// Opens the Parquet file at `path`.
+    /// Opens a Parquet file.
     ///
     /// `columns` are the fields that get a column of their own, in that order, matched exactly.
     /// The file must have all of `required`, whether or not they have a column of their own.
     pub fn open(
-        path: &Path,
+        file: impl Into<Location>,
         columns: &[String],
         required: &[String],
         threads: NonZeroUsize,
     ) -> Result<Self, SourceError> {
+        let location = file.into();
+        let path = location.path();
         check_columns(path, columns)?;
-        let metadata = metadata(path)?;
+        let metadata = metadata(&location)?;
         let names: Vec<String> =
             metadata.schema().fields().iter().map(|field| field.name().clone()).collect();
         check_names(path, &names, required)?;
@@ -85,7 +88,7 @@ impl ParquetReader {
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..threads {
             let parser = Parser {
-                path: path.to_owned(),
+                location: location.clone(),
                 metadata: metadata.clone(),
                 targets: targets(&names, columns),
                 batch: RawBatch::new(columns),
@@ -94,8 +97,8 @@ impl ParquetReader {
             thread::spawn(move || parser.run(&queue));
         }
         let content_hash = thread::spawn({
-            let path = path.to_owned();
-            move || Input::open(&path, Limits::default().block_bytes)?.content_hash()
+            let location = location.clone();
+            move || Input::open(location, Limits::default().block_bytes)?.content_hash()
         });
         let path = path.to_owned();
         Ok(Self { path, jobs, threads, groups, in_flight: VecDeque::new(), content_hash })
@@ -140,17 +143,18 @@ impl ParquetReader {
     }
 }
 
-fn metadata(path: &Path) -> Result<ArrowReaderMetadata, SourceError> {
-    let file = FileBytes::open(path, 0)?;
+fn metadata(location: &Location) -> Result<ArrowReaderMetadata, SourceError> {
+    let file = FileBytes::open(location, 0)?;
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    ArrowReaderMetadata::load(&file, options).map_err(|source| not_read(path, &file, source))
+    ArrowReaderMetadata::load(&file, options)
+        .map_err(|source| not_read(location.path(), &file, source))
 }
 
 /// Either the file could not be read, or what is in it.
 fn not_read(path: &Path, file: &FileBytes, source: ParquetError) -> SourceError {
     let path = path.to_owned();
     match file.take_failure() {
-        Some(source) => SourceError::ReadAt { path, source },
+        Some(source) => SourceError::reading_failed(path, source),
         None => SourceError::Parquet { path, source },
     }
 }
@@ -194,7 +198,7 @@ fn targets(names: &[String], columns: &[String]) -> Vec<Target> {
 struct GivenUp;
 
 struct Parser {
-    path: PathBuf,
+    location: Location,
     metadata: ArrowReaderMetadata,
     targets: Vec<Target>,
     batch: RawBatch,
@@ -218,8 +222,8 @@ impl Parser {
     }
 
     fn parse(&mut self, job: &Job) -> Result<Result<(), GivenUp>, SourceError> {
-        let file = FileBytes::open(&self.path, self.metadata.parquet_schema().num_columns())?;
-        let path = self.path.clone();
+        let file = FileBytes::open(&self.location, self.metadata.parquet_schema().num_columns())?;
+        let path = self.location.path().to_owned();
         let not_read = |source: ParquetError| not_read(&path, &file, source);
         let reader =
             ParquetRecordBatchReaderBuilder::new_with_metadata(file.clone(), self.metadata.clone())
@@ -276,7 +280,7 @@ impl Parser {
     }
 
     fn not_laid_out(&self, source: ArrowError) -> SourceError {
-        SourceError::Batch { path: self.path.clone(), source }
+        SourceError::Batch { path: self.location.path().to_owned(), source }
     }
 }
 
