@@ -16,11 +16,11 @@ use arrow::array::{
 use datafusion::prelude::SessionContext;
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use sessionlake::config::{EngineConfig, SourceFormat};
+use sessionlake::config::EngineConfig;
 use sessionlake::engine::Engine;
 use sessionlake::engine::runs::RunWriter;
 use sessionlake::engine::session_start::session_start_udwf;
-use sessionlake::sources::RecordReader;
+use sessionlake::sources::{RecordReader, TextFormat};
 use sessionlake::stages::sessions::{
     DeliveryCounts, KeyEvent, Limits, Origin, Session, StoredColumns, merge_delivered, recompute,
 };
@@ -45,7 +45,7 @@ fn parse_csv(bencher: Bencher<'_, '_>) {
         ["user_id", "product_code", "event_id", "timestamp"].map(str::to_owned).to_vec();
     bencher.counter(ItemsCount::new(ROWS)).bench_local(|| {
         let mut reader =
-            RecordReader::open(file.path(), SourceFormat::Csv, &columns, &columns).unwrap();
+            RecordReader::open(file.path(), TextFormat::Csv, &columns, &columns).unwrap();
         while let Some(batch) = reader.next_batch(32 * 1024).unwrap() {
             black_box(batch);
         }

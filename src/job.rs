@@ -15,11 +15,11 @@ use crate::clock;
 use crate::config::{Config, FeedConfig, OnMissing};
 use crate::engine::Engine;
 use crate::error::JobError;
-use crate::lake::Lake;
 use crate::lake::ids::LatePolicy;
 use crate::lake::upkeep::{Kept, Sweep};
+use crate::lake::{self, Lake};
 use crate::record::{Outcome, RunLog, StageRecord};
-use crate::sources::{self, SourceFile};
+use crate::sources::{Source, SourceFile};
 use crate::stages::build::{self, Rebuild};
 use crate::stages::ingest;
 use crate::stages::retention::{self, RetentionPlan};
@@ -281,18 +281,19 @@ impl<'a> Job<'a> {
         feed: &FeedConfig,
         dates: Dates,
     ) -> Result<BTreeMap<NaiveDate, Vec<SourceFile>>, JobError> {
+        let source = self.source(feed)?;
         let (files, asked) = match dates {
             Dates::One(date) => {
-                let files = sources::files_of(&feed.path, date)?;
+                let files = source.files_of(date).await?;
                 let of_date = (!files.is_empty()).then_some((date, files));
                 (of_date.into_iter().collect(), date.to_string())
             }
             Dates::Range(from, to) => {
-                let mut files = sources::all_files(&feed.path)?;
+                let mut files = source.all_files().await?;
                 files.retain(|date, _| (from..=to).contains(date));
                 (files, format!("{from} to {to}"))
             }
-            Dates::CatchUp => (sources::all_files(&feed.path)?, "any date".to_owned()),
+            Dates::CatchUp => (source.all_files().await?, "any date".to_owned()),
         };
         if !files.is_empty() || feed.on_missing == OnMissing::Ok {
             return Ok(files);
@@ -302,6 +303,17 @@ impl<'a> Job<'a> {
         }
         let (feed, path) = (feed.name.clone(), feed.path.clone());
         Err(JobError::NoFile { feed, dates: asked, path })
+    }
+
+    /// A bucket is reached as that of the lake is.
+    fn source<'f>(&self, feed: &'f FeedConfig) -> Result<Source<'f>, JobError> {
+        Ok(match Source::bucket(&feed.path) {
+            Some(bucket) => {
+                let store = lake::bucket_store(bucket, &self.config.lake.storage)?;
+                Source::in_store(&feed.path, store)
+            }
+            None => Source::on_disk(&feed.path),
+        })
     }
 
     /// After a stage that is run without retention: a load of years of history needs checkpoints.

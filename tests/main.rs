@@ -5,6 +5,7 @@
 //! - `cli`: the program as a user runs it: commands, exit codes, signals, what it prints.
 //! - `crash`: a run killed at every fail point and run again.
 //! - `flat`: a lake of many dates costs a run no more than a young one, and nothing piles up.
+//! - `formats`: the same rows as CSV, JSON lines and Parquet are the same lake.
 //! - `law`: random histories through the real job, compared with the reference.
 //! - `maintain`: what a lake is tidied of, and that no row of it changes.
 //! - `merge`: our own merge beside the library's, and what holds of every data file.
@@ -29,6 +30,7 @@ mod cases;
 mod cli;
 mod crash;
 mod flat;
+mod formats;
 mod law;
 mod maintain;
 mod merge;

@@ -16,6 +16,7 @@ use crate::support::s3::{BUCKET, S3, SECRET_KEY};
 use crate::support::workspace::Workspace;
 
 mod faults;
+mod sources;
 
 const FEED: &str = r#"
 [[feed]]

@@ -24,12 +24,16 @@ const DEFAULT_LOOKBACK_DAYS: u32 = 1;
 const LOOKBACK_DAYS: RangeInclusive<u32> = 1..=31;
 const DAY_MICROS: i64 = 86_400_000_000;
 
-/// Endings of files and their formats; `.gz` may follow each.
-const ENDINGS: [(&str, SourceFormat); 3] = [
+/// Endings of text files and their formats; one of [`COMPRESSIONS`] may follow each.
+const TEXT_ENDINGS: [(&str, SourceFormat); 3] = [
     (".csv", SourceFormat::Csv),
     (".jsonl", SourceFormat::Jsonl),
     (".ndjson", SourceFormat::Jsonl),
 ];
+/// Endings of compressed files.
+const COMPRESSIONS: [&str; 2] = [".gz", ".zst"];
+/// Ending of Parquet files, which are compressed within.
+const PARQUET_ENDING: &str = ".parquet";
 
 /// Every feed, or `None` with the reasons among the problems.
 pub(crate) fn feeds(
@@ -99,14 +103,12 @@ impl Feed<'_> {
         if let Some(value) = written {
             return self.one_of("format", &value, &SourceFormat::ALL, SourceFormat::as_str);
         }
-        let lower = path?.to_lowercase();
-        let file_name = lower.strip_suffix(".gz").unwrap_or(&lower);
-        let known = ENDINGS.into_iter().find(|(ending, _)| file_name.ends_with(ending));
+        let known = format_of(&path?.to_lowercase());
         if known.is_none() {
             let reason = Reason::FormatNotInferred { path: location::redacted(path?) };
             self.add("format", reason);
         }
-        known.map(|(_, format)| format)
+        known
     }
 
     fn columns(&mut self, columns: Vec<String>) -> Option<Vec<String>> {
@@ -266,6 +268,17 @@ impl Feed<'_> {
     fn key(&self, key: &str) -> String {
         format!("{}.{key}", self.at)
     }
+}
+
+/// The format that the ending of a path, in lower case, stands for.
+fn format_of(path: &str) -> Option<SourceFormat> {
+    if path.ends_with(PARQUET_ENDING) {
+        return Some(SourceFormat::Parquet);
+    }
+    let plain = COMPRESSIONS.into_iter().find_map(|ending| path.strip_suffix(ending));
+    let file_name = plain.unwrap_or(path);
+    let known = TEXT_ENDINGS.into_iter().find(|(ending, _)| file_name.ends_with(ending));
+    known.map(|(_, format)| format)
 }
 
 /// The only placeholder is `{arrival_date}`, and it must be there.

@@ -166,24 +166,28 @@ pub struct FeedConfig {
     pub window: WindowRules,
 }
 
-/// How the files of a feed are written; either may be compressed with gzip.
+/// How the files of a feed are written. CSV and JSON lines may be compressed with gzip (`.gz`) or
+/// zstd (`.zst`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SourceFormat {
     /// Comma-separated values with a header line.
     Csv,
     /// One JSON object per line.
     Jsonl,
+    /// Parquet, whose values become text.
+    Parquet,
 }
 
 impl SourceFormat {
     /// Every format, in the order of the documentation.
-    pub const ALL: [Self; 2] = [Self::Csv, Self::Jsonl];
+    pub const ALL: [Self; 3] = [Self::Csv, Self::Jsonl, Self::Parquet];
 
     /// The name as written in the configuration.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Csv => "csv",
             Self::Jsonl => "jsonl",
+            Self::Parquet => "parquet",
         }
     }
 }

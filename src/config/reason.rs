@@ -123,7 +123,7 @@ impl Reason {
         match self {
             Self::TooSmall { .. } => "give it more, with a unit such as MB or GiB".to_owned(),
             Self::FormatNotInferred { .. } => {
-                "add `format = \"csv\"` or `format = \"jsonl\"`".to_owned()
+                "add `format = \"csv\"`, `format = \"jsonl\"` or `format = \"parquet\"`".to_owned()
             }
             Self::NoArrivalDate { .. } => {
                 "put {arrival_date} where a file's date stands".to_owned()

@@ -28,7 +28,8 @@ pub enum LakeError {
     },
     /// The store of the lake cannot be set up.
     #[error(
-        "cannot open the lake at {scheme}://; check lake.url and the store's settings in the environment"
+        "cannot open the store at {scheme}://; check lake.url, the paths of the feeds and the store's \
+         settings in [lake.storage] or the environment"
     )]
     Store {
         /// `file`, `s3`, ...

@@ -118,10 +118,7 @@ impl Lake {
 
     fn open_with(url: &str, storage: &StorageSettings) -> Result<Self, LakeError> {
         let root = if url.contains("://") {
-            deltalake::aws::register_handlers(None);
-            let with_slash = format!("{}/", url.trim_end_matches('/'));
-            Url::parse(&with_slash)
-                .map_err(|source| LakeError::BadLocation { location: url.to_owned(), source })?
+            root_of_store(url)?
         } else {
             Url::from_directory_path(without_parents(Path::new(url)))
                 .map_err(|()| LakeError::RelativeLocation { location: url.to_owned() })?
@@ -310,6 +307,22 @@ fn without_parents(path: &Path) -> PathBuf {
         }
         other => resolved.join(other),
     })
+}
+
+/// The store of a bucket such as `s3://bucket`, for whoever reads what is no table there. It is
+/// reached as a lake is, and says as much of what goes wrong.
+pub fn bucket_store(
+    bucket: &str,
+    storage: &StorageSettings,
+) -> Result<Arc<dyn ObjectStore>, LakeError> {
+    Ok(Arc::new(metered_store(&root_of_store(bucket)?, storage)?))
+}
+
+fn root_of_store(url: &str) -> Result<Url, LakeError> {
+    deltalake::aws::register_handlers(None);
+    let with_slash = format!("{}/", url.trim_end_matches('/'));
+    Url::parse(&with_slash)
+        .map_err(|source| LakeError::BadLocation { location: url.to_owned(), source })
 }
 
 /// The store that the library would make for `root`, metered. One client serves every table.

@@ -105,7 +105,7 @@ impl ObjectStorage {
         let text = chain(error);
         let says = |marks: &[&str]| marks.iter().any(|mark| text.contains(mark));
         if says(&["NoSuchBucket"]) {
-            let advice = "create it, or change lake.url".to_owned();
+            let advice = "create it, or change lake.url or the path of the feed".to_owned();
             return Some(("does not exist", advice));
         }
         if matches!(error, StoreError::NotFound { .. }) {

@@ -10,13 +10,12 @@ use memchr::{memchr_iter, memrchr};
 
 use super::decode::Bytes;
 use super::input::Input;
-use super::reader::{Limits, SourceError};
-use crate::config::SourceFormat;
+use super::reader::{Limits, SourceError, TextFormat};
 
 /// Hands out the blocks of one file, in order.
 pub(super) struct BlockCutter {
     input: Input,
-    format: SourceFormat,
+    format: TextFormat,
     cut_bytes: usize,
     /// Longer than this no block becomes in search of its end.
     max_bytes: usize,
@@ -36,7 +35,7 @@ pub(super) enum Cut {
 
 impl BlockCutter {
     /// Cuts `behind` and what `input` has behind it.
-    pub(super) fn new(input: Input, behind: Bytes, format: SourceFormat, limits: Limits) -> Self {
+    pub(super) fn new(input: Input, behind: Bytes, format: TextFormat, limits: Limits) -> Self {
         let cut_bytes = limits.cut_bytes.max(1);
         let max_bytes = limits.max_record_bytes.saturating_add(cut_bytes);
         Self { input, format, cut_bytes, max_bytes, behind }
@@ -98,12 +97,12 @@ impl BlockCutter {
 }
 
 /// Where the last record of `bytes` that ends in a line end does; `bytes` starts with a record.
-fn last_record_end(bytes: &[u8], format: SourceFormat) -> Option<usize> {
+fn last_record_end(bytes: &[u8], format: TextFormat) -> Option<usize> {
     let mut end = bytes.len();
     // Whether the quotes before `end` are an odd number: `end` is inside of quotes.
     let mut is_quoted = match format {
-        SourceFormat::Csv => has_odd_quotes(bytes),
-        SourceFormat::Jsonl => return Some(memrchr(b'\n', bytes)? + 1),
+        TextFormat::Csv => has_odd_quotes(bytes),
+        TextFormat::Jsonl => return Some(memrchr(b'\n', bytes)? + 1),
     };
     loop {
         let newline = memrchr(b'\n', &bytes[..end])?;
@@ -124,7 +123,7 @@ mod tests {
     use super::*;
 
     fn end_of_csv(text: &str) -> Option<usize> {
-        last_record_end(text.as_bytes(), SourceFormat::Csv)
+        last_record_end(text.as_bytes(), TextFormat::Csv)
     }
 
     #[test]
@@ -145,6 +144,6 @@ mod tests {
 
     #[test]
     fn quotes_do_not_matter_in_json_lines() {
-        assert_eq!(last_record_end(b"{\"a\n\"", SourceFormat::Jsonl), Some(4));
+        assert_eq!(last_record_end(b"{\"a\n\"", TextFormat::Jsonl), Some(4));
     }
 }

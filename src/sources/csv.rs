@@ -193,13 +193,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::decode::content_end;
+    use super::super::reader::TextFormat;
     use super::super::reader::testing::{Outcome, limits, read};
     use super::super::reader::{Limits, RejectedRecord};
     use super::*;
-    use crate::config::SourceFormat;
 
     fn csv(content: &str, columns: &[&str]) -> Outcome {
-        read(SourceFormat::Csv, content.as_bytes(), columns, Limits::default()).unwrap()
+        read(TextFormat::Csv, content.as_bytes(), columns, Limits::default()).unwrap()
     }
 
     #[test]
@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn invalid_utf8_is_rejected_with_its_column() {
         let content = b"a,b\nx,y\xFF\nx,\"\xE9\"\n\xC3\xA9,\"q\"\"\"\x80\n\xFF\nx,y\n1,2,\xFF\n";
-        let outcome = read(SourceFormat::Csv, content, &["a", "b"], Limits::default()).unwrap();
+        let outcome = read(TextFormat::Csv, content, &["a", "b"], Limits::default()).unwrap();
         assert_eq!(outcome.lines(), [6]);
         let details: Vec<_> = outcome.rejected.iter().map(|r| r.detail.as_str()).collect();
         assert_eq!(
@@ -285,8 +285,7 @@ mod tests {
     fn a_record_over_the_limit_costs_its_first_line_only() {
         let content = "a,b\n1,\"x\n3,4\n5,6\n7,\"\n8,9\n\n0123456789\n1,2\n";
         for block_bytes in [1, 5, 1000] {
-            let outcome =
-                read(SourceFormat::Csv, content.as_bytes(), &["a"], limits(block_bytes, 9));
+            let outcome = read(TextFormat::Csv, content.as_bytes(), &["a"], limits(block_bytes, 9));
             let outcome = outcome.unwrap();
             assert_eq!(outcome.lines(), [3, 4, 6, 9]);
             let open = RejectReason::UnclosedQuote;
@@ -299,7 +298,7 @@ mod tests {
     fn a_file_in_which_no_quote_ever_closes_is_read_in_linear_time() {
         let line = "5\"b,\"c\n";
         let content = format!("a,b\n{}", line.repeat(200_000));
-        let outcome = read(SourceFormat::Csv, content.as_bytes(), &["a"], limits(1 << 16, 1 << 20));
+        let outcome = read(TextFormat::Csv, content.as_bytes(), &["a"], limits(1 << 16, 1 << 20));
         assert_eq!(outcome.unwrap().rejected.len(), 200_000);
     }
 
@@ -345,7 +344,7 @@ mod tests {
             let (text, lines) = written(&[vec![header], table.clone()].concat(), &crlf, last_end);
             // All but the first column, backwards; the first is `_extra`.
             let columns: Vec<&str> = names[1..].iter().rev().map(String::as_str).collect();
-            let outcome = read(SourceFormat::Csv, text.as_bytes(), &columns, limits(block_bytes, 1 << 20));
+            let outcome = read(TextFormat::Csv, text.as_bytes(), &columns, limits(block_bytes, 1 << 20));
             let outcome = outcome.unwrap();
             prop_assert_eq!(&outcome.rejected, &[]);
             prop_assert_eq!(outcome.lines(), &lines[1..]);
@@ -359,9 +358,9 @@ mod tests {
 
         #[test]
         fn random_bytes_never_panic(content in vec(any::<u8>(), 0..300), block_bytes in 1..50_usize) {
-            let _ = read(SourceFormat::Csv, &content, &["a"], limits(block_bytes, 40));
+            let _ = read(TextFormat::Csv, &content, &["a"], limits(block_bytes, 40));
             let content = [&b"a,b\n"[..], &content].concat();
-            prop_assert!(read(SourceFormat::Csv, &content, &["a"], limits(block_bytes, 40)).is_ok());
+            prop_assert!(read(TextFormat::Csv, &content, &["a"], limits(block_bytes, 40)).is_ok());
         }
     }
 
@@ -377,7 +376,7 @@ mod tests {
         ) {
             let content = [b"a,b\n", &body[..]].concat();
             let limits = limits(block_bytes, max_record_bytes);
-            let outcome = read(SourceFormat::Csv, &content, &["a", "b"], limits).unwrap();
+            let outcome = read(TextFormat::Csv, &content, &["a", "b"], limits).unwrap();
             prop_assert_eq!(summary(&outcome), plain_loop(&content, max_record_bytes));
         }
     }

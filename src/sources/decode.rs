@@ -10,9 +10,12 @@ use std::path::{Path, PathBuf};
 use memchr::memchr;
 
 use super::input::Input;
+use super::location::Location;
 use super::reader::{Limits, SourceError};
 
 const UTF8_MARK: &[u8] = b"\xEF\xBB\xBF";
+/// First bytes of a file that are looked at to tell what it is.
+const LONGEST_MAGIC_BYTES: usize = 4;
 
 /// The part of a decoded file between the first byte not consumed and the last byte read.
 pub(super) struct Window {
@@ -52,12 +55,12 @@ pub(super) struct Bytes {
 }
 
 impl Window {
-    /// Opens the file (gzip when its name ends in `.gz`) and skips a UTF-8 byte order mark.
+    /// Opens the file (decompressed by its ending) and skips a UTF-8 byte order mark.
     ///
-    /// Fails when the file cannot be opened or decoded, and when its first bytes show gzip under
-    /// another name or UTF-16: every row of such a file would be rejected one by one.
-    pub(super) fn open(path: &Path, limits: Limits) -> Result<Self, SourceError> {
-        let input = Input::open(path, limits.block_bytes)?;
+    /// Fails when the file cannot be opened or decoded, and when its first bytes show compressed
+    /// data under another name or UTF-16: every row of such a file would be rejected one by one.
+    pub(super) fn open(file: impl Into<Location>, limits: Limits) -> Result<Self, SourceError> {
+        let input = Input::open(file, limits.block_bytes)?;
         let nothing = Bytes { buffer: Vec::new(), length: 0, line: 1, at_end: false };
         let mut window = Self::over(input, nothing, limits);
         window.skip_mark()?;
@@ -113,9 +116,11 @@ impl Window {
     }
 
     fn skip_mark(&mut self) -> Result<(), SourceError> {
-        while self.bytes().len() < UTF8_MARK.len() && self.grow()? {}
+        while self.bytes().len() < LONGEST_MAGIC_BYTES && self.grow()? {}
         let encoding = match self.bytes() {
             [0x1F, 0x8B, ..] => "gzip data under a name without .gz",
+            [0x28, 0xB5, 0x2F, 0xFD, ..] => "zstd data under a name without .zst",
+            [b'P', b'A', b'R', b'1', ..] => "a Parquet file",
             [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => "UTF-16 text",
             bytes => {
                 if bytes.starts_with(UTF8_MARK) {
@@ -249,6 +254,14 @@ mod tests {
         encoder.finish().unwrap()
     }
 
+    /// With a checksum, as the command line tool writes it.
+    fn zstd(content: &[u8]) -> Vec<u8> {
+        let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.include_checksum(true).unwrap();
+        encoder.write_all(content).unwrap();
+        encoder.finish().unwrap()
+    }
+
     #[test]
     fn a_byte_order_mark_is_skipped_whatever_the_block_size() {
         for block_bytes in [1, 2, 3, 100] {
@@ -265,17 +278,44 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_off_gzip_file_is_an_error() {
-        let whole = gzip(&b"1,2,3\n".repeat(1000));
-        for kept in [0, 5, whole.len() - 1] {
-            let error = open("a.csv.gz", &whole[..kept], 64).and_then(rest).unwrap_err();
-            assert!(matches!(error, SourceError::Gzip { .. }), "{kept}: {error}");
+    fn a_zstd_file_of_several_frames_is_one_stream() {
+        // What a parallel compressor writes: frames, one that is to be skipped, an empty one.
+        let skipped = b"\x50\x2A\x4D\x18\x03\0\0\0xyz".to_vec();
+        let frames = [zstd(b"id\n1\n"), skipped, zstd(b""), zstd(b"2\n")].concat();
+        for block_bytes in [1, 4, 1000] {
+            let window = open("a.csv.ZST", &frames, block_bytes).unwrap();
+            assert_eq!(rest(window).unwrap(), b"id\n1\n2\n");
         }
     }
 
     #[test]
-    fn gzip_data_without_its_ending_and_utf_16_are_named() {
-        for content in [gzip(b"id\n"), b"\xFF\xFEi\0d\0".to_vec()] {
+    fn a_cut_off_compressed_file_is_an_error() {
+        let plain = b"1,2,3\n".repeat(1000);
+        for (name, whole) in [("a.csv.gz", gzip(&plain)), ("a.csv.zst", zstd(&plain))] {
+            for kept in [0, 5, whole.len() - 1] {
+                let error = open(name, &whole[..kept], 64).and_then(rest).unwrap_err();
+                assert!(matches!(error, SourceError::Compressed { .. }), "{kept}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_damaged_zstd_file_is_an_error() {
+        let whole = zstd(&b"1,2,3\n".repeat(1000));
+        let mut changed = whole.clone();
+        changed[whole.len() / 2] ^= 0x55;
+        let followed = [whole, b"no frame".to_vec()].concat();
+        for content in [changed, followed, b"id\n1\n".to_vec()] {
+            let error = open("a.csv.zst", &content, 64).and_then(rest).unwrap_err();
+            assert!(error.to_string().contains("the zstd data of"), "{error}");
+        }
+    }
+
+    #[test]
+    fn compressed_data_without_its_ending_parquet_and_utf_16_are_named() {
+        for content in
+            [gzip(b"id\n"), zstd(b"id\n"), b"PAR1\x15".to_vec(), b"\xFF\xFEi\0d\0".to_vec()]
+        {
             let error = open("a.csv", &content, 64).err().unwrap();
             assert!(matches!(error, SourceError::Encoding { .. }), "{error}");
         }

@@ -3,13 +3,19 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use chrono::NaiveDate;
+use futures::TryStreamExt as _;
 use glob::{MatchOptions, Pattern};
+use object_store::ObjectStore;
+use object_store::path::Path as Key;
+use tokio::runtime::Handle;
 
 use super::SourceError;
 use super::input::Input;
+use super::location::{Location, StoredObject};
 use super::reader::Limits;
 use crate::config::ARRIVAL_DATE;
 
@@ -17,6 +23,13 @@ use crate::config::ARRIVAL_DATE;
 const DATE_CHARACTERS: usize = 10;
 /// Matches any date where the template has the placeholder.
 const ANY_DATE: &str = "????-??-??";
+
+/// A glob character stands for no `/`.
+const GLOB: MatchOptions = MatchOptions {
+    case_sensitive: true,
+    require_literal_separator: true,
+    require_literal_leading_dot: false,
+};
 
 /// Why the files of a feed cannot be listed.
 #[derive(Debug, thiserror::Error)]
@@ -37,18 +50,28 @@ pub enum DiscoveryError {
         /// The operating system's reason.
         source: std::io::Error,
     },
+    /// The store does not list the objects of the template.
+    #[error("cannot list the files of `{template}`; check the bucket and its permissions")]
+    Store {
+        /// The template.
+        template: String,
+        /// The store's reason.
+        source: object_store::Error,
+    },
 }
 
-/// One delivered file as it stands on disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One delivered file as it stands on a disk or in a store.
+#[derive(Debug, Clone)]
 pub struct SourceFile {
-    /// Where it is.
+    /// Where it is: a path, or the URL of an object.
     pub path: PathBuf,
     /// Its path below the fixed part of the template: its name in delivery ids and `_file`.
     pub name: String,
     /// Its size.
     pub bytes: u64,
-    modified_nanos: u128,
+    /// What changes with the content: the modification time, or the ETag of an object.
+    version: String,
+    object: Option<StoredObject>,
 }
 
 impl SourceFile {
@@ -60,67 +83,157 @@ impl SourceFile {
         let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
         let modified_nanos =
             metadata.modified()?.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-        Ok(Some(Self { bytes: metadata.len(), modified_nanos, name, path }))
+        let version = modified_nanos.to_string();
+        Ok(Some(Self { bytes: metadata.len(), version, name, path, object: None }))
     }
 
-    /// Size and modification time: while they stay, the file is not hashed again.
+    /// Size and version: while they stay, the file is not hashed again.
     pub fn stat(&self) -> String {
-        format!("{}-{}", self.bytes, self.modified_nanos)
+        format!("{}-{}", self.bytes, self.version)
+    }
+
+    /// Where its bytes are.
+    pub fn location(&self) -> Location {
+        match &self.object {
+            Some(object) => Location::in_store(self.path.clone(), object.clone()),
+            None => Location::from(&self.path),
+        }
     }
 
     /// SHA-256 of its bytes as delivered (compressed, where it is), in hexadecimal.
     pub fn content_hash(&self) -> Result<String, SourceError> {
-        Input::open(&self.path, Limits::default().block_bytes)?.content_hash()
+        Input::open(self.location(), Limits::default().block_bytes)?.content_hash()
     }
 
     /// Whether size and time are still what they were when the file was listed.
     pub fn is_unchanged(&self) -> Result<bool, SourceError> {
+        if self.object.is_some() {
+            // Every part of an object was asked for in the version that was listed.
+            return Ok(true);
+        }
         let now = Self::stat_at(self.path.clone(), Path::new(""))
             .map_err(|source| SourceError::Open { path: self.path.clone(), source })?;
         Ok(now.is_some_and(|now| now.stat() == self.stat()))
     }
 }
 
-/// The files of one arrival date, by name.
-pub fn files_of(
-    template: &str,
-    arrival_date: NaiveDate,
-) -> Result<Vec<SourceFile>, DiscoveryError> {
+/// Where the files of a feed are.
+#[derive(Debug)]
+pub struct Source<'t> {
+    template: &'t str,
+    /// None on a disk.
+    store: Option<Arc<dyn ObjectStore>>,
+}
+
+impl<'t> Source<'t> {
+    /// The files of `template` on this machine.
+    pub fn on_disk(template: &'t str) -> Self {
+        Self { template, store: None }
+    }
+
+    /// The objects of `template`, an URL as `s3://bucket/a/{arrival_date}.csv`, in the store of
+    /// its bucket.
+    pub fn in_store(template: &'t str, store: Arc<dyn ObjectStore>) -> Self {
+        Self { template, store: Some(store) }
+    }
+
+    /// The URL of the bucket of `template`, or `None` when it is a path.
+    pub fn bucket(template: &str) -> Option<&str> {
+        let authority = template.find("://")? + "://".len();
+        let end = template[authority..].find('/').map_or(template.len(), |at| authority + at);
+        Some(&template[..end])
+    }
+
+    /// The files of one arrival date, by name.
+    pub async fn files_of(
+        &self,
+        arrival_date: NaiveDate,
+    ) -> Result<Vec<SourceFile>, DiscoveryError> {
+        let pattern = self.pattern().replace(ARRIVAL_DATE, &arrival_date.to_string());
+        let mut files: Vec<SourceFile> =
+            self.matching(&pattern).await?.into_iter().map(|(_, file)| file).collect();
+        files.sort_by(|left, right| left.name.cmp(&right.name));
+        Ok(files)
+    }
+
+    /// Every file of the template, by arrival date.
+    pub async fn all_files(&self) -> Result<BTreeMap<NaiveDate, Vec<SourceFile>>, DiscoveryError> {
+        let mut dates: BTreeMap<NaiveDate, Vec<SourceFile>> = BTreeMap::new();
+        for (path, file) in self.matching(&self.pattern().replace(ARRIVAL_DATE, ANY_DATE)).await? {
+            if let Some(date) = date_of(self.pattern(), &path) {
+                dates.entry(date).or_default().push(file);
+            }
+        }
+        for files in dates.values_mut() {
+            files.sort_by(|left, right| left.name.cmp(&right.name));
+        }
+        Ok(dates)
+    }
+
+    /// The template of a path, or of a key below the bucket.
+    fn pattern(&self) -> &'t str {
+        let bucket = self.store.as_ref().and_then(|_| Self::bucket(self.template));
+        let below = bucket.and_then(|bucket| self.template.strip_prefix(bucket));
+        below.map_or(self.template, |key| key.trim_start_matches('/'))
+    }
+
+    /// The files of a pattern, each with its path or key.
+    async fn matching(&self, pattern: &str) -> Result<Vec<(String, SourceFile)>, DiscoveryError> {
+        match &self.store {
+            Some(store) => self.objects(store, pattern).await,
+            None => files(self.template, pattern),
+        }
+    }
+
+    async fn objects(
+        &self,
+        store: &Arc<dyn ObjectStore>,
+        pattern: &str,
+    ) -> Result<Vec<(String, SourceFile)>, DiscoveryError> {
+        let template = || self.template.to_owned();
+        let matcher = Pattern::new(pattern)
+            .map_err(|source| DiscoveryError::Pattern { template: template(), source })?;
+        let folder = fixed_part(pattern).to_string_lossy().into_owned();
+        let root = fixed_part(self.pattern()).to_string_lossy().into_owned();
+        let refused = |source| DiscoveryError::Store { template: template(), source };
+        let folder = Key::parse(folder).map_err(|source| refused(source.into()))?;
+        let bucket = Self::bucket(self.template).unwrap_or_default();
+        let runtime = Handle::current();
+        let mut objects = store.list(Some(&folder));
+        let mut found = Vec::new();
+        while let Some(meta) = objects.try_next().await.map_err(refused)? {
+            let key = meta.location.to_string();
+            if !matcher.matches_with(&key, GLOB) {
+                continue;
+            }
+            let object = StoredObject::new(Arc::clone(store), meta, runtime.clone());
+            let file = SourceFile {
+                path: PathBuf::from(format!("{bucket}/{key}")),
+                name: key.strip_prefix(&root).unwrap_or(&key).to_owned(),
+                bytes: object.bytes(),
+                version: object.version(),
+                object: Some(object),
+            };
+            found.push((key, file));
+        }
+        Ok(found)
+    }
+}
+
+fn files(template: &str, pattern: &str) -> Result<Vec<(String, SourceFile)>, DiscoveryError> {
     let root = fixed_part(template);
-    let pattern = template.replace(ARRIVAL_DATE, &arrival_date.to_string());
     let mut files = Vec::new();
-    for path in matching(template, &pattern)? {
+    for path in matching(template, pattern)? {
+        let text = path.to_string_lossy().into_owned();
         let file = SourceFile::stat_at(path, &root)
             .map_err(|source| DiscoveryError::Listing { template: template.to_owned(), source })?;
-        files.extend(file);
+        files.extend(file.map(|file| (text, file)));
     }
-    files.sort_by(|left, right| left.name.cmp(&right.name));
     Ok(files)
 }
 
-/// Every file of the template, by arrival date.
-pub fn all_files(template: &str) -> Result<BTreeMap<NaiveDate, Vec<SourceFile>>, DiscoveryError> {
-    let root = fixed_part(template);
-    let mut dates: BTreeMap<NaiveDate, Vec<SourceFile>> = BTreeMap::new();
-    for path in matching(template, &template.replace(ARRIVAL_DATE, ANY_DATE))? {
-        let Some(date) = date_of(template, &path.to_string_lossy()) else {
-            continue;
-        };
-        let file = SourceFile::stat_at(path, &root)
-            .map_err(|source| DiscoveryError::Listing { template: template.to_owned(), source })?;
-        if let Some(file) = file {
-            dates.entry(date).or_default().push(file);
-        }
-    }
-    for files in dates.values_mut() {
-        files.sort_by(|left, right| left.name.cmp(&right.name));
-    }
-    Ok(dates)
-}
-
 fn matching(template: &str, pattern: &str) -> Result<Vec<PathBuf>, DiscoveryError> {
-    let options = MatchOptions { require_literal_separator: true, ..MatchOptions::new() };
-    let paths = glob::glob_with(pattern, options)
+    let paths = glob::glob_with(pattern, GLOB)
         .map_err(|source| DiscoveryError::Pattern { template: template.to_owned(), source })?;
     paths.collect::<Result<_, _>>().map_err(|error: glob::GlobError| DiscoveryError::Listing {
         template: template.to_owned(),
@@ -146,58 +259,4 @@ fn fixed_part(template: &str) -> PathBuf {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs::File;
-
-    use super::*;
-
-    fn folder_with(names: &[&str]) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        for name in names {
-            let path = folder.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, name).unwrap();
-        }
-        folder
-    }
-
-    fn date(text: &str) -> NaiveDate {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn several_files_of_a_date_are_listed_by_name() {
-        let folder = folder_with(&["2026-01-02/b.csv", "2026-01-02/a.csv", "2026-01-03/a.csv"]);
-        let template = format!("{}/{{arrival_date}}/*.csv", folder.path().display());
-        let names: Vec<String> = files_of(&template, date("2026-01-02"))
-            .unwrap()
-            .into_iter()
-            .map(|file| file.name)
-            .collect();
-        assert_eq!(names, ["2026-01-02/a.csv", "2026-01-02/b.csv"]);
-    }
-
-    #[test]
-    fn arrival_dates_are_read_from_the_paths() {
-        let folder =
-            folder_with(&["x-2026-01-02.csv", "x-2026-01-05.csv", "x-notadate1.csv", "y.csv"]);
-        let template = format!("{}/x-{{arrival_date}}.csv", folder.path().display());
-        assert_eq!(
-            all_files(&template).unwrap().into_keys().collect::<Vec<_>>(),
-            [date("2026-01-02"), date("2026-01-05")]
-        );
-    }
-
-    #[test]
-    fn a_touched_file_has_another_stat_and_the_same_hash() {
-        let folder = folder_with(&["2026-01-02.csv"]);
-        let template = format!("{}/{{arrival_date}}.csv", folder.path().display());
-        let before = files_of(&template, date("2026-01-02")).unwrap().remove(0);
-        let later = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(5);
-        File::options().write(true).open(&before.path).unwrap().set_modified(later).unwrap();
-        let after = files_of(&template, date("2026-01-02")).unwrap().remove(0);
-        assert_ne!(before.stat(), after.stat());
-        assert_eq!(before.content_hash().unwrap(), after.content_hash().unwrap());
-        assert!(!before.is_unchanged().unwrap());
-    }
-}
+mod tests;

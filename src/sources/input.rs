@@ -1,60 +1,112 @@
 //! The bytes of a delivered file: opened, hashed as they are read, decompressed.
 
-use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
 use sha2::{Digest as _, Sha256};
+use zstd::stream::read::Decoder as ZstdDecoder;
 
+use super::location::{Location, is_change};
 use super::reader::SourceError;
 
 /// Bytes hashed at a time once nobody needs the content.
 const HASH_BLOCK_BYTES: usize = 1 << 20;
 
-/// An open file, gzip when its name ends in `.gz`, read from front to back exactly once: the
-/// content hash comes from the same read as the records.
+/// An open file, decompressed when its name ends in `.gz` or `.zst`, read from front to back
+/// exactly once: the content hash comes from the same read as the records.
 pub(super) struct Input {
-    path: PathBuf,
+    location: Location,
     bytes: Decoder,
 }
 
+/// Both decoders go on behind the first member or frame: a file may be several, one after another.
 enum Decoder {
-    Plain(Hashing<File>),
-    Gzip(Box<MultiGzDecoder<BufReader<Hashing<File>>>>),
+    Plain(Hashing),
+    Gzip(Box<MultiGzDecoder<BufReader<Hashing>>>),
+    Zstd(Box<ZstdDecoder<'static, BufReader<Hashing>>>),
 }
 
 /// Hashes what passes through, as delivered.
-struct Hashing<R> {
-    inner: R,
+struct Hashing {
+    inner: Box<dyn Read + Send>,
     hasher: Sha256,
+    /// The file itself could not be read: not its decoder is to blame.
+    failed: bool,
 }
 
-impl<R: Read> Read for Hashing<R> {
+impl Read for Hashing {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let bytes = self.inner.read(buffer)?;
+        let read = self.inner.read(buffer);
+        self.failed = read.is_err();
+        let bytes = read?;
         self.hasher.update(&buffer[..bytes]);
         Ok(bytes)
     }
 }
 
-impl Input {
-    pub(super) fn open(path: &Path, gzip_block_bytes: usize) -> Result<Self, SourceError> {
-        let file = File::open(path)
-            .map_err(|source| SourceError::Open { path: path.to_owned(), source })?;
-        let file = Hashing { inner: file, hasher: Sha256::new() };
-        let gzip = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gz"));
-        let bytes = if gzip {
-            let compressed = BufReader::with_capacity(gzip_block_bytes, file);
-            Decoder::Gzip(Box::new(MultiGzDecoder::new(compressed)))
-        } else {
-            Decoder::Plain(file)
+impl Decoder {
+    /// A decoder by the ending of the file's name.
+    fn new(path: &Path, file: Hashing, block_bytes: usize) -> io::Result<Self> {
+        let has_ending = |ending: &str| {
+            path.extension().is_some_and(|written| written.eq_ignore_ascii_case(ending))
         };
-        Ok(Self { path: path.to_owned(), bytes })
+        Ok(if has_ending("gz") {
+            let compressed = BufReader::with_capacity(block_bytes, file);
+            Self::Gzip(Box::new(MultiGzDecoder::new(compressed)))
+        } else if has_ending("zst") {
+            let compressed = BufReader::with_capacity(block_bytes, file);
+            Self::Zstd(Box::new(ZstdDecoder::with_buffer(compressed)?))
+        } else {
+            Self::Plain(file)
+        })
+    }
+
+    /// The compression and the file beneath.
+    fn compressed(&self) -> Option<(&'static str, &Hashing)> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Gzip(decoder) => Some(("gzip", decoder.get_ref().get_ref())),
+            Self::Zstd(decoder) => Some(("zstd", decoder.get_ref().get_ref())),
+        }
+    }
+
+    fn into_file(self) -> Hashing {
+        match self {
+            Self::Plain(file) => file,
+            Self::Gzip(decoder) => decoder.into_inner().into_inner(),
+            Self::Zstd(decoder) => decoder.finish().into_inner(),
+        }
+    }
+}
+
+impl Read for Decoder {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(file) => file.read(buffer),
+            Self::Gzip(decoder) => decoder.read(buffer),
+            Self::Zstd(decoder) => decoder.read(buffer),
+        }
+    }
+}
+
+impl Input {
+    /// Opens the file; a compressed one is read `block_bytes` at a time.
+    pub(super) fn open(
+        location: impl Into<Location>,
+        block_bytes: usize,
+    ) -> Result<Self, SourceError> {
+        let location = location.into();
+        let path = location.path();
+        let open_error = |source| SourceError::Open { path: path.to_owned(), source };
+        let inner = location.stream().map_err(open_error)?;
+        let file = Hashing { inner, hasher: Sha256::new(), failed: false };
+        let bytes = Decoder::new(path, file, block_bytes).map_err(open_error)?;
+        Ok(Self { location, bytes })
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.path
+        self.location.path()
     }
 
     /// Fills `buffer` with decoded bytes; fewer than its length only at the end of the file.
@@ -63,11 +115,7 @@ impl Input {
     pub(super) fn fill(&mut self, buffer: &mut [u8], line: u64) -> Result<usize, SourceError> {
         let mut filled = 0;
         while filled < buffer.len() {
-            let read = match &mut self.bytes {
-                Decoder::Plain(file) => file.read(&mut buffer[filled..]),
-                Decoder::Gzip(decoder) => decoder.read(&mut buffer[filled..]),
-            };
-            match read {
+            match self.bytes.read(&mut buffer[filled..]) {
                 Ok(0) => break,
                 Ok(bytes) => filled += bytes,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -78,13 +126,13 @@ impl Input {
     }
 
     fn read_error(&self, source: io::Error, line: u64) -> SourceError {
-        let path = self.path.clone();
-        match source.kind() {
-            // What flate2 reports for damaged, foreign and cut off data.
-            ErrorKind::InvalidInput | ErrorKind::InvalidData | ErrorKind::UnexpectedEof
-                if matches!(self.bytes, Decoder::Gzip(_)) =>
-            {
-                SourceError::Gzip { path, line, source }
+        let path = self.path().to_owned();
+        if is_change(&source) {
+            return SourceError::Changed { path };
+        }
+        match self.bytes.compressed() {
+            Some((compression, file)) if !file.failed => {
+                SourceError::Compressed { path, compression, line, source }
             }
             _ => SourceError::Read { path, line, source },
         }
@@ -93,18 +141,15 @@ impl Input {
     /// SHA-256 of the whole file as delivered (compressed, where it is), in hexadecimal; reads
     /// what was not read yet.
     pub(super) fn content_hash(self) -> Result<String, SourceError> {
-        let path = self.path;
-        let mut file = match self.bytes {
-            Decoder::Plain(file) => file,
-            Decoder::Gzip(decoder) => decoder.into_inner().into_inner(),
-        };
+        let path = self.location.path().to_owned();
+        let mut file = self.bytes.into_file();
         let mut block = vec![0; HASH_BLOCK_BYTES];
         loop {
             match file.read(&mut block) {
                 Ok(0) => return Ok(format!("{:x}", file.hasher.finalize())),
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(source) => return Err(SourceError::Open { path, source }),
+                Err(source) => return Err(SourceError::reading_failed(path, source)),
             }
         }
     }
@@ -134,7 +179,8 @@ mod tests {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         encoder.write_all(&plain).unwrap();
         let gzip = encoder.finish().unwrap();
-        for (name, content) in [("a.csv", &plain), ("a.csv.gz", &gzip)] {
+        let zstd = zstd::encode_all(plain.as_slice(), 1).unwrap();
+        for (name, content) in [("a.csv", &plain), ("a.csv.gz", &gzip), ("a.csv.zst", &zstd)] {
             let expected = format!("{:x}", Sha256::digest(content));
             for bytes_read in [0, 1, 100, 400, 1000] {
                 assert_eq!(hash_after_reading(name, content, bytes_read), expected);

@@ -287,12 +287,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::reader::Limits;
+    use super::super::reader::TextFormat;
     use super::super::reader::testing::{Outcome, limits, read};
     use super::*;
-    use crate::config::SourceFormat;
 
     fn jsonl(content: &str, columns: &[&str]) -> Outcome {
-        read(SourceFormat::Jsonl, content.as_bytes(), columns, Limits::default()).unwrap()
+        read(TextFormat::Jsonl, content.as_bytes(), columns, Limits::default()).unwrap()
     }
 
     fn detail(content: &str) -> String {
@@ -379,7 +379,7 @@ mod tests {
         let content = b"{\"a\":\"\xFF\"}\n{\"a\":  12345}\n{\"a\":1}\n{\"a\":\"unended";
         for block_bytes in [1, 7, 1000] {
             let limits = limits(block_bytes, 12);
-            let outcome = read(SourceFormat::Jsonl, content, &["a"], limits).unwrap();
+            let outcome = read(TextFormat::Jsonl, content, &["a"], limits).unwrap();
             assert_eq!(outcome.lines(), [3]);
             assert_eq!(
                 outcome.rejects(),
@@ -403,7 +403,7 @@ mod tests {
             };
             let content: String = records.iter().map(line).collect();
             let limits = limits(block_bytes, 1 << 20);
-            let outcome = read(SourceFormat::Jsonl, content.as_bytes(), &["n", "a"], limits).unwrap();
+            let outcome = read(TextFormat::Jsonl, content.as_bytes(), &["n", "a"], limits).unwrap();
             prop_assert_eq!(&outcome.rejected, &[]);
             prop_assert_eq!(outcome.rows.len(), records.len());
             for ((_, values), (a, b, n)) in outcome.rows.iter().zip(&records) {
@@ -419,14 +419,14 @@ mod tests {
             content in vec(prop::sample::select(b"{}{}\"\"::,[]a1\\\n\n\r \xFF".to_vec()), 0..120),
             block_bytes in 1..30_usize,
         ) {
-            let small = read(SourceFormat::Jsonl, &content, &["a"], limits(block_bytes, 20));
-            let large = read(SourceFormat::Jsonl, &content, &["a"], limits(4096, 20));
+            let small = read(TextFormat::Jsonl, &content, &["a"], limits(block_bytes, 20));
+            let large = read(TextFormat::Jsonl, &content, &["a"], limits(4096, 20));
             prop_assert_eq!(small.unwrap(), large.unwrap());
         }
 
         #[test]
         fn random_bytes_never_panic(content in vec(any::<u8>(), 0..300)) {
-            let _ = read(SourceFormat::Jsonl, &content, &["a"], limits(16, 40));
+            let _ = read(TextFormat::Jsonl, &content, &["a"], limits(16, 40));
         }
     }
 }

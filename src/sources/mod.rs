@@ -3,14 +3,22 @@
 mod blocks;
 mod csv;
 mod decode;
+mod delivered;
 mod discovery;
 mod framing;
 mod input;
 mod jsonl;
+mod location;
 mod parallel;
+mod parquet;
 mod raw_batch;
 mod reader;
 
-pub use discovery::{DiscoveryError, SourceFile, all_files, files_of};
+pub use delivered::FileReader;
+pub use discovery::{DiscoveryError, Source, SourceFile};
+pub use location::Location;
 pub use parallel::ParallelReader;
-pub use reader::{ParsedBatch, RecordReader, RejectReason, RejectedRecord, SourceError};
+pub use parquet::ParquetReader;
+pub use reader::{
+    ParsedBatch, RecordReader, RejectReason, RejectedRecord, SourceError, TextFormat,
+};

@@ -16,9 +16,9 @@ use std::thread;
 
 use super::blocks::{BlockCutter, Cut};
 use super::decode::{Bytes, Window};
+use super::location::Location;
 use super::raw_batch::RawBatch;
-use super::reader::{Limits, ParsedBatch, RecordReader, Records, SourceError};
-use crate::config::SourceFormat;
+use super::reader::{Limits, ParsedBatch, RecordReader, Records, SourceError, TextFormat};
 
 /// Rows of a batch where the file is read in sequence.
 const SEQUENTIAL_BATCH_ROWS: usize = 16 * 1024;
@@ -46,29 +46,30 @@ struct ParsedBlock {
 }
 
 impl ParallelReader {
-    /// Opens `path` as [`RecordReader::open`] does.
+    /// Opens `file` as [`RecordReader::open`] does.
     pub fn open(
-        path: &Path,
-        format: SourceFormat,
+        file: impl Into<Location>,
+        format: TextFormat,
         columns: &[String],
         required: &[String],
         threads: NonZeroUsize,
     ) -> Result<Self, SourceError> {
-        Self::open_within(path, format, columns, required, threads, Limits::default())
+        Self::open_within(file, format, columns, required, threads, Limits::default())
     }
 
     pub(super) fn open_within(
-        path: &Path,
-        format: SourceFormat,
+        file: impl Into<Location>,
+        format: TextFormat,
         columns: &[String],
         required: &[String],
         threads: NonZeroUsize,
         limits: Limits,
     ) -> Result<Self, SourceError> {
-        let mut reader = RecordReader::open_within(path, format, columns, required, limits)?;
+        let location = file.into();
+        let mut reader = RecordReader::open_within(&location, format, columns, required, limits)?;
         let (input, behind) = reader.records.replace_window(Window::closed()).into_rest();
         let cutter = input.map(|input| BlockCutter::new(input, behind, format, limits));
-        let parsers = Parsers::start(path, columns, &reader.records, threads);
+        let parsers = Parsers::start(location.path(), columns, &reader.records, threads);
         Ok(Self {
             reader,
             limits,
@@ -265,7 +266,7 @@ mod tests {
         std::fs::write(&path, content).unwrap();
         let columns = ["a".to_owned(), "b".to_owned()];
         let threads = NonZeroUsize::new(3).unwrap();
-        let format = SourceFormat::Csv;
+        let format = TextFormat::Csv;
         let mut reader =
             ParallelReader::open_within(&path, format, &columns, &columns, threads, limits)?;
         let (mut rows, mut rejected) = (0, 0);
@@ -308,13 +309,17 @@ mod tests {
     }
 
     #[test]
-    fn gzip_is_decoded_in_sequence_and_read_in_parallel() {
+    fn a_compressed_file_is_decoded_in_sequence_and_read_in_parallel() {
         let content = format!("a,b\n{}", "1,\"2\"\n".repeat(1000));
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         encoder.write_all(content.as_bytes()).unwrap();
         let gzip = encoder.finish().unwrap();
-        assert_eq!(read("a.csv.gz", &gzip, limits(64, 100)).unwrap(), (1000, 0, false));
-        let cut_off = read("a.csv.gz", &gzip[..gzip.len() - 9], limits(64, 100)).unwrap_err();
-        assert!(matches!(cut_off, SourceError::Gzip { .. }), "{cut_off}");
+        let (front, back) = content.as_bytes().split_at(1000);
+        let frames = [front, back].map(|part| zstd::encode_all(part, 1).unwrap()).concat();
+        for (name, whole) in [("a.csv.gz", gzip), ("a.csv.zst", frames)] {
+            assert_eq!(read(name, &whole, limits(64, 100)).unwrap(), (1000, 0, false));
+            let cut_off = read(name, &whole[..whole.len() - 9], limits(64, 100)).unwrap_err();
+            assert!(matches!(cut_off, SourceError::Compressed { .. }), "{cut_off}");
+        }
     }
 }

@@ -179,7 +179,8 @@ pub(super) fn json_string(value: &str) -> String {
     json
 }
 
-fn push_json_string(out: &mut String, value: &str) {
+/// Appends `value` as a JSON string.
+pub(super) fn push_json_string(out: &mut String, value: &str) {
     out.push('"');
     let mut written = 0;
     for (at, byte) in value.bytes().enumerate() {

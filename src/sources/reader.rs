@@ -1,4 +1,4 @@
-//! One delivered file as a stream of text batches and the records that could not be read.
+//! One delivered text file as a stream of batches and the records that could not be read.
 //!
 //! | what | where it goes |
 //! |---|---|
@@ -14,14 +14,15 @@ use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
+use deltalake::parquet::errors::ParquetError;
 use serde::Serialize;
 
 use super::csv::CsvRecords;
 use super::decode::Window;
 use super::input::Input;
 use super::jsonl::JsonlRecords;
+use super::location::{Location, is_change};
 use super::raw_batch::{EXTRA_COLUMN, LINE_COLUMN, RawBatch};
-use crate::config::SourceFormat;
 
 /// Bytes of the longest record that is read; also what an unclosed quote can hold in memory.
 const MAX_RECORD_BYTES: usize = 16 << 20;
@@ -42,6 +43,15 @@ impl Default for Limits {
     fn default() -> Self {
         Self { block_bytes: BLOCK_BYTES, max_record_bytes: MAX_RECORD_BYTES, cut_bytes: CUT_BYTES }
     }
+}
+
+/// How the lines of a text file are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TextFormat {
+    /// Comma-separated values with a header line.
+    Csv,
+    /// One JSON object per line.
+    Jsonl,
 }
 
 /// Reads one file from front to back. Memory depends on the batch asked for and on the
@@ -89,38 +99,38 @@ impl Records {
 }
 
 impl RecordReader {
-    /// Opens `path`, which is gzip when its name ends in `.gz`, and reads a CSV header.
+    /// Opens `file`, which is decompressed when its name ends in `.gz` or `.zst`, and reads a CSV
+    /// header.
     ///
     /// `columns` are the fields that get a column of their own, in that order, matched exactly. A
     /// CSV header must have all of `required`, whether or not they have a column of their own; a
     /// JSON object may lack any.
     pub fn open(
-        path: &Path,
-        format: SourceFormat,
+        file: impl Into<Location>,
+        format: TextFormat,
         columns: &[String],
         required: &[String],
     ) -> Result<Self, SourceError> {
-        Self::open_within(path, format, columns, required, Limits::default())
+        Self::open_within(file, format, columns, required, Limits::default())
     }
 
     pub(super) fn open_within(
-        path: &Path,
-        format: SourceFormat,
+        file: impl Into<Location>,
+        format: TextFormat,
         columns: &[String],
         required: &[String],
         limits: Limits,
     ) -> Result<Self, SourceError> {
-        let mut seen = HashSet::from([EXTRA_COLUMN, LINE_COLUMN]);
-        if let Some(name) = columns.iter().find(|name| !seen.insert(name)) {
-            return Err(SourceError::Columns { path: path.to_owned(), name: name.clone() });
-        }
-        let window = Window::open(path, limits)?;
+        let location = file.into();
+        let path = location.path();
+        check_columns(path, columns)?;
+        let window = Window::open(&location, limits)?;
         let max_bytes = limits.max_record_bytes;
         let records = match format {
-            SourceFormat::Csv => {
+            TextFormat::Csv => {
                 Records::Csv(CsvRecords::open(window, max_bytes, columns, required)?)
             }
-            SourceFormat::Jsonl => Records::Jsonl(JsonlRecords::open(window, max_bytes, columns)),
+            TextFormat::Jsonl => Records::Jsonl(JsonlRecords::open(window, max_bytes, columns)),
         };
         Ok(Self { path: path.to_owned(), records, batch: RawBatch::new(columns) })
     }
@@ -144,11 +154,21 @@ impl RecordReader {
     }
 }
 
+/// Refuses columns that do not fit into one table.
+pub(super) fn check_columns(path: &Path, columns: &[String]) -> Result<(), SourceError> {
+    let mut seen = HashSet::from([EXTRA_COLUMN, LINE_COLUMN]);
+    match columns.iter().find(|name| !seen.insert(name)) {
+        Some(name) => Err(SourceError::Columns { path: path.to_owned(), name: name.clone() }),
+        None => Ok(()),
+    }
+}
+
 /// Consecutive records of a file, good and bad.
 #[derive(Debug)]
 pub struct ParsedBatch {
     /// One row per good record, in file order: the declared columns (Utf8, nullable), `_extra`
-    /// (Utf8, nullable) and `_line` (Int64, not null, the record's first physical line from 1).
+    /// (Utf8, nullable) and `_line` (Int64, not null, the record's first physical line from 1; of
+    /// a Parquet file the number of the row, from 1).
     pub rows: RecordBatch,
     /// The bad records, in file order.
     pub rejected: Vec<RejectedRecord>,
@@ -230,21 +250,42 @@ pub enum SourceError {
         /// The operating system's reason.
         source: io::Error,
     },
-    /// The gzip data is damaged or cut off.
-    #[error(
-        "the gzip data of {} is damaged or cut off behind line {line}; deliver the file again",
-        .path.display()
-    )]
-    Gzip {
+    /// The disk or network failed under an open file that has no lines.
+    #[error("reading {} failed; check the disk or mount, then run again", .path.display())]
+    ReadAt {
         /// The file.
         path: PathBuf,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+    /// An object is no longer what it was when it was listed.
+    #[error("{} changed while it was read; run again", .path.display())]
+    Changed {
+        /// The object.
+        path: PathBuf,
+    },
+    /// The compressed data is damaged or cut off.
+    #[error(
+        "the {compression} data of {} is damaged or cut off behind line {line}; deliver the file \
+         again",
+        .path.display()
+    )]
+    Compressed {
+        /// The file.
+        path: PathBuf,
+        /// What it is compressed with.
+        compression: &'static str,
         /// First physical line that was not read.
         line: u64,
         /// The decoder's reason.
         source: io::Error,
     },
     /// The first bytes show something other than UTF-8 text.
-    #[error("{} is {encoding}; deliver UTF-8 text, or gzip under a name in .gz", .path.display())]
+    #[error(
+        "{} is {encoding}; deliver UTF-8 text, plain or compressed under a name in .gz or .zst, or \
+         correct the format of the feed",
+        .path.display()
+    )]
     Encoding {
         /// The file.
         path: PathBuf,
@@ -312,6 +353,41 @@ pub enum SourceError {
         /// The columns that are there, in the file's order.
         header: Vec<String>,
     },
+    /// A file that Parquet's reader does not take.
+    #[error(
+        "{} is not a Parquet file, or is damaged or cut off; deliver the file again",
+        .path.display()
+    )]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// The reader's reason.
+        source: ParquetError,
+    },
+    /// A Parquet schema names a column more than once.
+    #[error(
+        "the schema of {} repeats {}; give every column a name of its own",
+        .path.display(), quoted(.names)
+    )]
+    RepeatedColumns {
+        /// The file.
+        path: PathBuf,
+        /// Each repeated name, once.
+        names: Vec<String>,
+    },
+    /// A Parquet schema lacks declared columns.
+    #[error(
+        "the schema of {} lacks {}; it has {}; correct the file or the columns of the feed",
+        .path.display(), joined(.missing), quoted(.columns)
+    )]
+    SchemaLacks {
+        /// The file.
+        path: PathBuf,
+        /// All columns that are missing.
+        missing: Vec<MissingColumn>,
+        /// The columns that are there, in the file's order.
+        columns: Vec<String>,
+    },
     /// A reading thread ended without a result: a bug of ours.
     #[error("reading {} was interrupted; run again, and report it should it repeat", .path.display())]
     Interrupted {
@@ -326,6 +402,13 @@ pub enum SourceError {
         /// Arrow's reason.
         source: ArrowError,
     },
+}
+
+impl SourceError {
+    /// A file that cannot be read on, where no line can be told.
+    pub(super) fn reading_failed(path: PathBuf, source: io::Error) -> Self {
+        if is_change(&source) { Self::Changed { path } } else { Self::ReadAt { path, source } }
+    }
 }
 
 /// A declared column that a header lacks.
@@ -413,7 +496,7 @@ pub(super) mod testing {
 
     /// What is read in sequence, which reading on several threads must come to as well.
     pub(crate) fn read(
-        format: SourceFormat,
+        format: TextFormat,
         content: &[u8],
         columns: &[&str],
         limits: Limits,
@@ -436,7 +519,7 @@ pub(super) mod testing {
 
     fn read_in_sequence(
         path: &Path,
-        format: SourceFormat,
+        format: TextFormat,
         columns: &[String],
         limits: Limits,
     ) -> Result<Outcome, SourceError> {
@@ -451,7 +534,7 @@ pub(super) mod testing {
 
     fn read_in_parallel(
         path: &Path,
-        format: SourceFormat,
+        format: TextFormat,
         columns: &[String],
         limits: Limits,
     ) -> Result<Outcome, SourceError> {
@@ -485,7 +568,7 @@ mod tests {
     use super::*;
 
     fn error(content: &str, columns: &[&str]) -> String {
-        let error = read(SourceFormat::Csv, content.as_bytes(), columns, Limits::default());
+        let error = read(TextFormat::Csv, content.as_bytes(), columns, Limits::default());
         let message = error.unwrap_err().to_string();
         let (_, behind_path) = message.split_once("batch").unwrap();
         behind_path.trim_start().to_owned()
@@ -508,9 +591,9 @@ mod tests {
         assert!(error("a,b,a,a,c,b\n", &[]).starts_with("in line 1 repeats `a`, `b`;"));
         let unclosed = "in line 1: the quote opened in name 2 is not closed before the end of the";
         assert!(error("a,\"b\n1,2\n", &[]).starts_with(unclosed));
-        let long = read(SourceFormat::Csv, b"abcdef\n", &[], limits(2, 5)).unwrap_err();
+        let long = read(TextFormat::Csv, b"abcdef\n", &[], limits(2, 5)).unwrap_err();
         assert!(long.to_string().contains("in line 1: the line is longer than 5 bytes"));
-        let latin = read(SourceFormat::Csv, b"a,\xE9\n1,2\n", &[], Limits::default()).unwrap_err();
+        let latin = read(TextFormat::Csv, b"a,\xE9\n1,2\n", &[], Limits::default()).unwrap_err();
         assert!(latin.to_string().contains("not UTF-8 at byte offset 2"));
     }
 
@@ -519,7 +602,7 @@ mod tests {
         for columns in [["a", "a"], ["a", "_extra"], ["_line", "a"]] {
             let columns = columns.map(str::to_owned);
             let opened =
-                RecordReader::open(Path::new("no such file"), SourceFormat::Jsonl, &columns, &[]);
+                RecordReader::open(Path::new("no such file"), TextFormat::Jsonl, &columns, &[]);
             assert!(matches!(opened.err().unwrap(), SourceError::Columns { .. }));
         }
     }
@@ -527,10 +610,10 @@ mod tests {
     #[test]
     fn a_file_with_nothing_behind_its_header_has_no_batch() {
         for content in ["a,b", "a,b\r\n", "a,b\n\n\n"] {
-            let outcome = read(SourceFormat::Csv, content.as_bytes(), &["b"], Limits::default());
+            let outcome = read(TextFormat::Csv, content.as_bytes(), &["b"], Limits::default());
             assert_eq!(outcome.unwrap(), testing::Outcome::default());
         }
-        let outcome = read(SourceFormat::Jsonl, b"", &["b"], Limits::default());
+        let outcome = read(TextFormat::Jsonl, b"", &["b"], Limits::default());
         assert_eq!(outcome.unwrap(), testing::Outcome::default());
     }
 
@@ -541,7 +624,7 @@ mod tests {
         std::fs::write(&path, "a,b\n1,2\n").unwrap();
         let columns = ["gone".to_owned(), "a".to_owned()];
         let read = |required: &[String]| {
-            let mut reader = RecordReader::open(&path, SourceFormat::Csv, &columns, required)?;
+            let mut reader = RecordReader::open(&path, TextFormat::Csv, &columns, required)?;
             reader.next_batch(10)
         };
         let rows = read(&["b".to_owned()]).unwrap().unwrap().rows;
@@ -551,9 +634,8 @@ mod tests {
     }
 
     #[test]
-    fn reasons_and_formats_are_written_in_lower_case() {
+    fn reasons_are_written_in_lower_case() {
         assert_eq!(RejectReason::NotAnObject.to_string(), "not_an_object");
         assert_eq!(serde_json::to_string(&RejectReason::InvalidUtf8).unwrap(), "\"invalid_utf8\"");
-        assert_eq!(SourceFormat::Csv.to_string(), "csv");
     }
 }

@@ -67,6 +67,15 @@ fn a_damaged_gzip_file_fails_the_run_and_leaves_nothing() {
 }
 
 #[test]
+fn a_damaged_zstd_file_fails_the_run_and_leaves_nothing() {
+    let workspace = Workspace::new();
+    workspace.configure(&CONFIGURATION.replace(".csv\"", ".csv.zst\""));
+    let whole = super::inputs::zstd(&batch(&["u1,click,2026-01-05T10:00:00Z,a"]));
+    let cut = &whole[..whole.len() - 6];
+    fails_and_goes_on(&workspace, "2026-01-05.csv.zst", cut, &["zstd", "damaged"], &whole);
+}
+
+#[test]
 fn a_plain_file_with_the_ending_of_gzip_fails_the_run() {
     let workspace = Workspace::new();
     workspace.configure(&CONFIGURATION.replace(".csv\"", ".csv.gz\""));

@@ -15,6 +15,12 @@ pub(super) fn gzip(text: &str) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+/// `text` as a zstd file of two frames.
+pub(super) fn zstd(text: &str) -> Vec<u8> {
+    let (front, back) = text.as_bytes().split_at(text.len() / 2);
+    [front, back].map(|part| zstd::encode_all(part, 1).unwrap()).concat()
+}
+
 #[test]
 fn a_csv_file_with_quotes_line_breaks_and_a_mark_is_read_as_written() {
     let workspace = empty_workspace();
@@ -41,18 +47,20 @@ fn a_csv_file_with_quotes_line_breaks_and_a_mark_is_read_as_written() {
 
 #[test]
 fn a_compressed_csv_file_is_read() {
-    let workspace = Workspace::new();
-    workspace.configure(&CONFIGURATION.replace(".csv\"", ".csv.gz\""));
-    let rows = ["u1,click,2026-01-05T10:00:00Z,a", "u1,scroll,2026-01-05T10:01:00Z,b"];
-    fs::write(workspace.path("batches/2026-01-05.csv.gz"), gzip(&batch(&rows))).unwrap();
-    workspace.exec("run --arrival-date 2026-01-05").code(0);
-    assert_eq!(
-        workspace.ods_lines(&SHORT),
-        [
-            "u1,2026-01-05T10:00:00Z,2026-01-05T10:00:00Z,a",
-            "u1,2026-01-05T10:01:00Z,2026-01-05T10:00:00Z,b",
-        ]
-    );
+    let rows = batch(&["u1,click,2026-01-05T10:00:00Z,a", "u1,scroll,2026-01-05T10:01:00Z,b"]);
+    for (ending, content) in [("csv.gz", gzip(&rows)), ("csv.zst", zstd(&rows))] {
+        let workspace = Workspace::new();
+        workspace.configure(&CONFIGURATION.replace(".csv\"", &format!(".{ending}\"")));
+        fs::write(workspace.path(&format!("batches/2026-01-05.{ending}")), content).unwrap();
+        workspace.exec("run --arrival-date 2026-01-05").code(0);
+        assert_eq!(
+            workspace.ods_lines(&SHORT),
+            [
+                "u1,2026-01-05T10:00:00Z,2026-01-05T10:00:00Z,a",
+                "u1,2026-01-05T10:01:00Z,2026-01-05T10:00:00Z,b",
+            ]
+        );
+    }
 }
 
 #[test]
@@ -63,7 +71,10 @@ fn a_jsonl_file_is_read_plain_and_compressed() {
         r#"{"event_id":"scroll","user_id":"u1","timestamp":"2026-01-05T10:01:00Z","product_code":"web"}"#,
         "\n",
     );
-    for (ending, content) in [("jsonl", lines.as_bytes().to_vec()), ("jsonl.gz", gzip(lines))] {
+    let plain = lines.as_bytes().to_vec();
+    for (ending, content) in
+        [("jsonl", plain), ("jsonl.gz", gzip(lines)), ("jsonl.zst", zstd(lines))]
+    {
         let workspace = Workspace::new();
         workspace.configure(&CONFIGURATION.replace(".csv\"", &format!(".{ending}\"")));
         fs::write(workspace.path(&format!("batches/2026-01-05.{ending}")), content).unwrap();

@@ -70,10 +70,13 @@ fn the_format_follows_from_the_ending_of_the_path() {
         (".csv", SourceFormat::Csv),
         (".csv.gz", SourceFormat::Csv),
         (".CSV.GZ", SourceFormat::Csv),
+        (".csv.zst", SourceFormat::Csv),
         (".jsonl", SourceFormat::Jsonl),
         (".jsonl.gz", SourceFormat::Jsonl),
         (".ndjson", SourceFormat::Jsonl),
         (".ndjson.gz", SourceFormat::Jsonl),
+        (".jsonl.ZST", SourceFormat::Jsonl),
+        (".Parquet", SourceFormat::Parquet),
     ] {
         let text = SHORTEST.replace(".csv", ending);
         assert_eq!(read(&text).feeds[0].format, format, "{ending}");

@@ -40,7 +40,7 @@ fn a_path_whose_ending_tells_no_format_asks_for_one() {
         refusal(&replaced(".csv", ".txt")),
         "feed[0] (events).format: the ending of `/etc/lakes/batches/{arrival_date}.txt` does not \
          tell the format (sessionlake.toml, line 1, column 1), \
-         add `format = \"csv\"` or `format = \"jsonl\"`"
+         add `format = \"csv\"`, `format = \"jsonl\"` or `format = \"parquet\"`"
     );
 }
 
@@ -48,7 +48,7 @@ fn a_path_whose_ending_tells_no_format_asks_for_one() {
 fn an_unknown_choice_is_refused_with_the_nearest_one() {
     assert_eq!(
         refusal(&replaced("path =", "format = \"json\"\npath =")),
-        "feed[0] (events).format: `json` is not csv or jsonl \
+        "feed[0] (events).format: `json` is not csv, jsonl or parquet \
          (sessionlake.toml, line 3, column 10), did you mean `jsonl`?"
     );
     assert_eq!(

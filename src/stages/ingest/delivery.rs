@@ -152,7 +152,7 @@ impl Delivery<'_> {
 
     fn file_to_read(&self, file: &SourceFile, schema: &SchemaRef) -> FileToRead {
         FileToRead {
-            path: file.path.clone(),
+            location: file.location(),
             format: self.stage.feed.format,
             columns: contracts::delivered_columns(schema),
             required: self.required.iter().cloned().collect(),

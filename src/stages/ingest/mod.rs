@@ -12,6 +12,7 @@ mod reading;
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::NaiveDate;
+use tokio::task::spawn_blocking;
 
 use super::error::IngestError;
 use super::mapping::named_columns;
@@ -20,7 +21,7 @@ use crate::lake::contracts::{self, UPDATED_AT};
 use crate::lake::ids::{self, Ids, LatePolicy};
 use crate::lake::rules::RuleBook;
 use crate::lake::{LakeError, TableName};
-use crate::sources::{SourceError, SourceFile};
+use crate::sources::SourceFile;
 use delivery::Delivery;
 
 /// A file that raw does not hold yet.
@@ -63,7 +64,7 @@ async fn ingest_once(
         .load_or_create(&name, &contracts::raw(&columns), &[UPDATED_AT], stage.table_properties())
         .await?;
     let known = stage.lake.ids(&name, &table).await?;
-    let plan = plan(&stage.feed.name, arrival_date, files, late, &known)?;
+    let plan = plan(&stage.feed.name, arrival_date, files, late, &known).await?;
     let mut outcome = StageOutcome {
         version_before: table.version(),
         version_after: table.version(),
@@ -112,13 +113,13 @@ fn marks_known(late: LatePolicy) -> &'static [LatePolicy] {
 ///
 /// The content is looked at ahead only where raw has a delivery of that name and date: any other
 /// file is new whatever it holds.
-fn plan<'f>(
+async fn plan<'f>(
     feed: &str,
     arrival_date: NaiveDate,
     files: &'f [SourceFile],
     late: LatePolicy,
     known: &Ids,
-) -> Result<Plan<'f>, SourceError> {
+) -> Result<Plan<'f>, IngestError> {
     let marks = marks_known(late);
     let mut plan = Plan::default();
     for file in files {
@@ -131,7 +132,7 @@ fn plan<'f>(
             plan.new.push(NewFile { file, content_hash: None });
             continue;
         }
-        let hash = file.content_hash()?;
+        let hash = content_hash(file).await?;
         let delivery = |mark| ids::delivery(feed, arrival_date, &file.name, &hash, mark);
         let is_known = marks.iter().any(|mark| known.contains(&delivery(*mark)));
         // What was withdrawn stays away, under whatever mark it would come now.
@@ -143,6 +144,14 @@ fn plan<'f>(
         }
     }
     Ok(plan)
+}
+
+async fn content_hash(file: &SourceFile) -> Result<String, IngestError> {
+    let read = file.clone();
+    match spawn_blocking(move || read.content_hash()).await {
+        Ok(hash) => Ok(hash?),
+        Err(_) => Err(IngestError::Interrupted { path: file.path.clone() }),
+    }
 }
 
 /// Those of `dates` with a file whose size and time raw has not seen under that date.

@@ -7,7 +7,7 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::config::SourceFormat;
-use crate::sources::{ParallelReader, ParsedBatch, SourceError};
+use crate::sources::{FileReader, Location, ParsedBatch, SourceError};
 use crate::stages::error::IngestError;
 
 /// Batches that reading may be ahead of whoever takes them.
@@ -15,7 +15,7 @@ const BATCHES_AHEAD: usize = 4;
 
 /// What is read, and how.
 pub(super) struct FileToRead {
-    pub(super) path: PathBuf,
+    pub(super) location: Location,
     pub(super) format: SourceFormat,
     /// Fields that get a column of their own.
     pub(super) columns: Vec<String>,
@@ -34,7 +34,7 @@ pub(super) struct Reading {
 impl Reading {
     pub(super) fn start(file: FileToRead) -> Self {
         let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
-        let path = file.path.clone();
+        let path = file.location.path().to_owned();
         let ended = spawn_blocking(move || file.read(&sender));
         Self { path, batches, ended }
     }
@@ -55,8 +55,8 @@ impl Reading {
 
 impl FileToRead {
     fn read(self, sender: &Sender<ParsedBatch>) -> Result<String, SourceError> {
-        let mut reader = ParallelReader::open(
-            &self.path,
+        let mut reader = FileReader::open(
+            &self.location,
             self.format,
             &self.columns,
             &self.required,
