@@ -12,12 +12,12 @@ use chrono::{DateTime, NaiveDate, Utc};
 use sha2::{Digest as _, Sha256};
 
 use crate::clock;
-use crate::config::{Config, FeedConfig, OnMissing};
+use crate::config::{Config, FeedConfig, OnMissing, StorageSettings, redacted};
 use crate::engine::Engine;
 use crate::error::JobError;
 use crate::lake::ids::LatePolicy;
 use crate::lake::upkeep::{Kept, Sweep};
-use crate::lake::{self, Lake};
+use crate::lake::{self, Lake, LakeError};
 use crate::record::{Outcome, RunLog, StageRecord};
 use crate::sources::{Source, SourceFile};
 use crate::stages::build::{self, Rebuild};
@@ -281,7 +281,7 @@ impl<'a> Job<'a> {
         feed: &FeedConfig,
         dates: Dates,
     ) -> Result<BTreeMap<NaiveDate, Vec<SourceFile>>, JobError> {
-        let source = self.source(feed)?;
+        let source = source_of(feed, &self.config.lake.storage)?;
         let (files, asked) = match dates {
             Dates::One(date) => {
                 let files = source.files_of(date).await?;
@@ -301,19 +301,8 @@ impl<'a> Job<'a> {
         if dates == Dates::CatchUp && ingest::has_deliveries(&self.stage(feed)).await? {
             return Ok(files);
         }
-        let (feed, path) = (feed.name.clone(), feed.path.clone());
+        let (feed, path) = (feed.name.clone(), redacted(&feed.path));
         Err(JobError::NoFile { feed, dates: asked, path })
-    }
-
-    /// A bucket is reached as that of the lake is.
-    fn source<'f>(&self, feed: &'f FeedConfig) -> Result<Source<'f>, JobError> {
-        Ok(match Source::bucket(&feed.path) {
-            Some(bucket) => {
-                let store = lake::bucket_store(bucket, &self.config.lake.storage)?;
-                Source::in_store(&feed.path, store)
-            }
-            None => Source::on_disk(&feed.path),
-        })
     }
 
     /// After a stage that is run without retention: a load of years of history needs checkpoints.
@@ -406,6 +395,17 @@ impl<'a> Job<'a> {
         });
         result
     }
+}
+
+/// Where the batches of a feed are; a bucket is reached as that of the lake is.
+pub(crate) fn source_of<'f>(
+    feed: &'f FeedConfig,
+    storage: &StorageSettings,
+) -> Result<Source<'f>, LakeError> {
+    Ok(match Source::bucket(&feed.path) {
+        Some(bucket) => Source::in_store(&feed.path, lake::bucket_store(bucket, storage)?),
+        None => Source::on_disk(&feed.path),
+    })
 }
 
 struct Timer {

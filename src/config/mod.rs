@@ -41,6 +41,7 @@ use std::path::PathBuf;
 pub use attribute::Attribute;
 pub use error::{ConfigError, Origin, Position, Problem};
 pub use load::{LoadOptions, load};
+pub(crate) use location::redacted;
 pub use rules::{Difference, EventMapping, SessionRules, WindowRules};
 pub use show::show;
 pub use storage::StorageSettings;

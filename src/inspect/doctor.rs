@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::config::Config;
-use crate::job::error_chain;
+use crate::config::{Config, FeedConfig, redacted};
+use crate::job::{error_chain, source_of};
 use crate::lake::probe::CLOCK_TOLERANCE;
 use crate::lake::{Lake, TableName};
-use crate::sources;
 
 /// With less than this free, a spill or a local lake may fail tonight.
 const LEAST_FREE_BYTES: u64 = 1 << 30;
@@ -43,11 +42,10 @@ impl Check {
 
 /// Looks at everything around a configuration that could be loaded.
 pub async fn examine(config: &Config) -> Vec<Check> {
-    let mut checks: Vec<Check> = config
-        .feeds
-        .iter()
-        .map(|feed| source(&feed.name, &feed.path, sources::all_files(&feed.path)))
-        .collect();
+    let mut checks = Vec::new();
+    for feed in &config.feeds {
+        checks.push(source(config, feed).await);
+    }
     checks.push(spill(config));
     match Lake::of(&config.lake) {
         Ok(lake) => checks.extend(self::lake(config, &lake).await),
@@ -60,13 +58,13 @@ pub async fn examine(config: &Config) -> Vec<Check> {
     checks
 }
 
-fn source<F, E: std::error::Error>(
-    feed: &str,
-    path: &str,
-    found: Result<std::collections::BTreeMap<chrono::NaiveDate, Vec<F>>, E>,
-) -> Check {
-    let check = format!("source of {feed}");
-    match found {
+async fn source(config: &Config, feed: &FeedConfig) -> Check {
+    let check = format!("source of {}", feed.name);
+    let source = match source_of(feed, &config.lake.storage) {
+        Ok(source) => source,
+        Err(error) => return Check::failed(check, error_chain(&error), "change the feed's path"),
+    };
+    match source.all_files().await {
         Ok(dates) => match (dates.keys().next(), dates.keys().next_back()) {
             (Some(first), Some(last)) => {
                 let files: usize = dates.values().map(Vec::len).sum();
@@ -75,7 +73,7 @@ fn source<F, E: std::error::Error>(
             }
             _ => Check::failed(
                 check,
-                format!("no file matches {path}"),
+                format!("no file matches {}", redacted(&feed.path)),
                 "put a batch there, or change the feed's path",
             ),
         },

@@ -17,7 +17,7 @@ use super::SourceError;
 use super::input::Input;
 use super::location::{Location, StoredObject};
 use super::reader::Limits;
-use crate::config::ARRIVAL_DATE;
+use crate::config::{ARRIVAL_DATE, redacted};
 
 /// Length of `2026-01-08`.
 const DATE_CHARACTERS: usize = 10;
@@ -190,7 +190,7 @@ impl<'t> Source<'t> {
         store: &Arc<dyn ObjectStore>,
         pattern: &str,
     ) -> Result<Vec<(String, SourceFile)>, DiscoveryError> {
-        let template = || self.template.to_owned();
+        let template = || redacted(self.template);
         let matcher = Pattern::new(pattern)
             .map_err(|source| DiscoveryError::Pattern { template: template(), source })?;
         let folder = fixed_part(pattern).to_string_lossy().into_owned();
@@ -208,7 +208,7 @@ impl<'t> Source<'t> {
             }
             let object = StoredObject::new(Arc::clone(store), meta, runtime.clone());
             let file = SourceFile {
-                path: PathBuf::from(format!("{bucket}/{key}")),
+                path: PathBuf::from(redacted(&format!("{bucket}/{key}"))),
                 name: key.strip_prefix(&root).unwrap_or(&key).to_owned(),
                 bytes: object.bytes(),
                 version: object.version(),
