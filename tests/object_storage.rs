@@ -13,6 +13,7 @@ use sessionlake::lake::TableName;
 
 use crate::support::program::stdout_of;
 use crate::support::s3::{BUCKET, S3, SECRET_KEY};
+use crate::support::say;
 use crate::support::workspace::Workspace;
 
 mod faults;
@@ -115,7 +116,7 @@ fn the_daily_job_on_s3_leaves_what_it_leaves_on_a_disk() {
 fn the_daily_job_on_minio_leaves_what_it_leaves_on_a_disk() {
     let folder = tempfile::tempdir().unwrap();
     let Some(server) = S3::start_minio(folder.path()) else {
-        eprintln!("SKIPPED minio: no SESSIONLAKE_MINIO and no minio on the path");
+        say("SKIPPED minio: no SESSIONLAKE_MINIO and no minio on the path");
         return;
     };
     let expected = on_disk();
@@ -123,7 +124,7 @@ fn the_daily_job_on_minio_leaves_what_it_leaves_on_a_disk() {
     let began = Instant::now();
     work(&workspace);
     assert_eq!(contents(&workspace), expected);
-    eprintln!("minio: the daily job on {} in {:.1?}", server.endpoint, began.elapsed());
+    say(&format!("minio: the daily job on {} in {:.1?}", server.endpoint, began.elapsed()));
 }
 
 #[test]

@@ -37,6 +37,19 @@ pub enum LakeError {
         /// The library's reason.
         source: Box<DeltaTableError>,
     },
+    /// A table asks more of its writers than we know.
+    #[error(
+        "{table} asks for the Delta protocol ({reader}, {writer}), which this version does not \
+         know; take a newer sessionlake"
+    )]
+    Protocol {
+        /// The table.
+        table: TableName,
+        /// The reader version.
+        reader: i32,
+        /// The writer version.
+        writer: i32,
+    },
     /// The store loses commits, or could not be probed.
     #[error("the lake {location} cannot be written safely; see `sessionlake doctor`")]
     UnsafeStore {

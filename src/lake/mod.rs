@@ -61,6 +61,10 @@ use object_storage::ObjectStorage;
 use store::MeteredStore;
 use upkeep::Kept;
 
+/// The newest protocol that the library knows.
+const NEWEST_READER: i32 = 3;
+const NEWEST_WRITER: i32 = 7;
+
 /// One table of the lake, named as people say it: `ods/events`, `acme/ods/events` for the feed
 /// `acme/events` of a client, or `runs`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -215,6 +219,10 @@ impl Lake {
             .map_err(|source| LakeError::read(name, DeltaTableError::from(source)))?;
         let protocol = state.protocol();
         let (reader, writer) = (protocol.min_reader_version(), protocol.min_writer_version());
+        // The library looks at the features of a protocol, and not at a version it cannot know.
+        if reader > NEWEST_READER || writer > NEWEST_WRITER {
+            return Err(LakeError::Protocol { table: name.clone(), reader, writer });
+        }
         Ok(Some(format!("version {}, protocol ({reader}, {writer})", state.version())))
     }
 

@@ -57,6 +57,9 @@ impl Lake {
     /// store's time less ours, milliseconds.
     pub async fn probe_access(&self) -> Result<i64, ProbeError> {
         let path = self.hidden(&format!("probe-{}", Uuid::new_v4()));
+        if let Some(missing) = self.store.list(Some(&self.hidden_folder())).next().await {
+            missing?;
+        }
         let began = clock::now();
         self.store.put(&path, path.to_string().into()).await?;
         let read = self.store.get(&path).await?;
@@ -120,11 +123,17 @@ impl Lake {
     }
 
     async fn is_marked(&self, marker: &Path, endpoint: &str) -> Result<bool, Error> {
-        let bytes = match self.store.get(marker).await {
-            Ok(found) => found.bytes().await?,
-            Err(Error::NotFound { .. }) => return Ok(false),
-            Err(error) => return Err(error),
-        };
+        // A listing tells a bucket that is not there from one without the marker.
+        let folder = self.hidden_folder();
+        let mut listed = self.store.list(Some(&folder));
+        let mut is_listed = false;
+        while let Some(meta) = listed.next().await {
+            is_listed |= meta?.location == *marker;
+        }
+        if !is_listed {
+            return Ok(false);
+        }
+        let bytes = self.store.get(marker).await?.bytes().await?;
         let found = serde_json::from_slice::<Value>(&bytes);
         Ok(found.is_ok_and(|found| found["endpoint"] == endpoint))
     }

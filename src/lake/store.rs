@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -59,10 +60,11 @@ impl MeteredStore {
         self.meter.add(if options.head { Kind::Head } else { Kind::Get }, 1);
         let is_head = options.head;
         let result = self.explained(self.inner.get_opts(location, options).await)?;
-        if !is_head {
-            self.meter.read(result.range.end - result.range.start);
+        if is_head {
+            return Ok(result);
         }
-        Ok(result)
+        self.meter.read(result.range.end - result.range.start);
+        Ok(whole(result))
     }
 
     /// The log file at `location`, read at most once. `None` when it is too large to be kept.
@@ -81,7 +83,7 @@ impl MeteredStore {
             self.log.keep(LogFile { meta, content: Content::TooLarge });
             return Ok(None);
         }
-        let bytes = result.bytes().await?;
+        let bytes = whole(result).bytes().await?;
         self.meter.read(meta.size);
         self.log.keep(LogFile { meta: meta.clone(), content: Content::Kept(bytes.clone()) });
         Ok(Some((meta, bytes)))
@@ -152,7 +154,12 @@ impl ObjectStore for MeteredStore {
         }
         self.meter.add(Kind::Get, reads_of(ranges));
         self.meter.read(ranges.iter().map(|range| range.end.saturating_sub(range.start)).sum());
-        self.explained(self.inner.get_ranges(location, ranges).await)
+        let parts = self.explained(self.inner.get_ranges(location, ranges).await)?;
+        // Readers of Parquet take for granted that they get what they asked for.
+        match parts.iter().zip(ranges).find(|(part, range)| part.len() as u64 != length(range)) {
+            Some((part, range)) => Err(cut_short(length(range), part.len() as u64)),
+            None => Ok(parts),
+        }
     }
 
     fn delete_stream(
@@ -253,6 +260,46 @@ fn slice(meta: &ObjectMeta, bytes: &Bytes, range: &Range<u64>) -> Result<Bytes> 
         return Err(out_of(meta, ShortFile { start: range.start, bytes: bytes.len() }));
     }
     Ok(bytes.slice(start..end))
+}
+
+/// The result, whose stream ends with an error where it held less than promised: the client does
+/// not count.
+fn whole(result: GetResult) -> GetResult {
+    let GetResultPayload::Stream(stream) = result.payload else {
+        return result;
+    };
+    let promised_bytes = length(&result.range);
+    let received_bytes = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&received_bytes);
+    let at_end = futures::stream::once(async move {
+        let received_bytes = received_bytes.load(Ordering::Relaxed);
+        (received_bytes != promised_bytes).then(|| Err(cut_short(promised_bytes, received_bytes)))
+    });
+    let stream = stream
+        .inspect_ok(move |bytes| {
+            counter.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        })
+        .chain(at_end.filter_map(std::future::ready));
+    GetResult { payload: GetResultPayload::Stream(stream.boxed()), ..result }
+}
+
+fn length(range: &Range<u64>) -> u64 {
+    range.end.saturating_sub(range.start)
+}
+
+fn cut_short(promised_bytes: u64, received_bytes: u64) -> Error {
+    let source = CutShort { promised_bytes, received_bytes };
+    Error::Generic { store: NAME, source: Box::new(source) }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the store sent {received_bytes} bytes of the {promised_bytes} it promised; run again, and look \
+     at the network should it repeat"
+)]
+struct CutShort {
+    promised_bytes: u64,
+    received_bytes: u64,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -5,8 +5,18 @@ use predicates::str::{contains, is_empty};
 
 use super::{empty_workspace, workspace};
 
-const COMMANDS: [&str; 8] =
-    ["run", "ingest", "build", "retention", "reprocess", "withdraw", "generate", "config"];
+const COMMANDS: [&str; 10] = [
+    "run",
+    "ingest",
+    "build",
+    "retention",
+    "reprocess",
+    "withdraw",
+    "maintain",
+    "doctor",
+    "generate",
+    "config",
+];
 
 #[test]
 fn every_command_has_a_help_with_an_example() {

@@ -3,6 +3,7 @@
 //! a lake without a lost or doubled row.
 
 use crate::support::s3::S3;
+use crate::support::say;
 
 use super::{FEED, assert_recorded_once, contents, on_disk, workspace};
 
@@ -42,10 +43,8 @@ fn no_schedule_of_faults_loses_or_doubles_a_row() {
         }
         let failures = codes.iter().filter(|code| **code != Some(0)).count();
         let made = faulty.stop();
-        eprintln!(
-            "seed {seed}, retries {retries}: {} runs, {failures} failed; {made}",
-            codes.len()
-        );
+        let runs = codes.len();
+        say(&format!("seed {seed}, retries {retries}: {runs} runs, {failures} failed; {made}"));
         // The same folder behind a server that works.
         let sound = S3::start(folder.path(), &[]);
         workspace.configure(&format!("{}{FEED}", sound.lake("lake", "")));

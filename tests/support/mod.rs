@@ -6,6 +6,12 @@ pub mod program;
 pub mod s3;
 pub mod workspace;
 
+/// Tells on standard error, past the capture of the test runner, what was tried or skipped.
+pub fn say(line: &str) {
+    use std::io::Write as _;
+    writeln!(std::io::stderr(), "{line}").unwrap();
+}
+
 /// Microseconds in a second.
 pub const SECOND: i64 = 1_000_000;
 /// Microseconds in a minute.

@@ -158,7 +158,7 @@ fn a_set_argument_without_a_value_is_refused() {
 fn a_set_argument_for_a_whole_section_is_refused() {
     assert_eq!(
         message(SHORTEST, &set(&["lake=x"])),
-        "lake: this is a section, not a key (--set lake), name one of its keys: url, compression"
+        "lake: this is a section, not a key (--set lake), name one of its keys: url, compression, storage"
     );
 }
 

@@ -18,7 +18,7 @@ use faults::{Fault, Faults};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_LENGTH, IF_NONE_MATCH};
+use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, IF_NONE_MATCH};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -158,7 +158,9 @@ async fn cut(response: Response<Body>, promise: Promise) -> Result<Response<Body
         return Ok(Response::from_parts(head, body));
     }
     let half = whole.slice(..whole.len() / 2);
-    let promised = if promise == Promise::Kept { whole.len() } else { half.len() };
+    // Without a range, a length that lies cannot be told from that of a shorter object.
+    let lies = promise == Promise::Cut && head.headers.contains_key(CONTENT_RANGE);
+    let promised = if lies { half.len() } else { whole.len() };
     head.headers.insert(CONTENT_LENGTH, promised.into());
     let body = Full::new(half).map_err(|never: Infallible| match never {}).boxed();
     Ok(Response::from_parts(head, body))
