@@ -98,7 +98,7 @@ pub enum JobError {
         source: BuildError,
     },
     /// `reprocess`.
-    #[error("reprocess of {feed} from {from} failed; ods/{feed} is as it was")]
+    #[error("reprocess of {feed} from {from} failed; run it again, nothing is half done")]
     Reprocess {
         /// The feed.
         feed: String,
