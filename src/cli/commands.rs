@@ -212,9 +212,7 @@ async fn withdraw(global: &Global, args: WithdrawArgs) -> Result<Ended, JobError
 /// Everything is looked at, also where something fails before.
 async fn doctor(global: &Global, set: Vec<String>) -> Result<Ended, JobError> {
     let config = load(global, set)?;
-    for feed in &config.feeds {
-        check_expressions(&Engine::new(&config.engine)?, feed)?;
-    }
+    check_expressions(&config)?;
     let checks = doctor::examine(&config).await;
     output::checks(global.output, &checks)?;
     match checks.iter().filter(|check| !check.ok).count() {
@@ -250,21 +248,21 @@ fn configure(global: &Global, command: ConfigCommand) -> Result<(), JobError> {
         }
         ConfigCommand::Check(args) => {
             let config = load(global, args.set)?;
-            let engine = Engine::new(&config.engine)?;
-            for feed in &config.feeds {
-                check_expressions(&engine, feed)?;
-            }
+            check_expressions(&config)?;
             output::checked(global.output, &config)
         }
     }
 }
 
-fn check_expressions(engine: &Engine, feed: &FeedConfig) -> Result<(), JobError> {
-    let book = RuleBook::first(feed);
-    let zone = feed.event.zone.parse().unwrap_or(chrono_tz::Tz::UTC);
-    CompiledBook::compile(&engine.context(zone), &feed.name, &book, &[])
-        .map(|_| ())
-        .map_err(|source| JobError::Rules { feed: feed.name.clone(), source })
+fn check_expressions(config: &Config) -> Result<(), JobError> {
+    let engine = Engine::new(&config.engine)?;
+    for feed in &config.feeds {
+        let book = RuleBook::first(feed);
+        let zone = feed.event.zone.parse().unwrap_or(chrono_tz::Tz::UTC);
+        CompiledBook::compile(&engine.context(zone), &feed.name, &book, &[])
+            .map_err(|source| JobError::Rules { feed: feed.name.clone(), source })?;
+    }
+    Ok(())
 }
 
 pub(super) fn load(global: &Global, set: Vec<String>) -> Result<Config, JobError> {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use futures::StreamExt as _;
+use futures::TryStreamExt as _;
 use futures::future::join_all;
 use object_store::path::Path;
 use object_store::{Error, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
@@ -57,20 +57,14 @@ impl Lake {
     /// store's time less ours, milliseconds.
     pub async fn probe_access(&self) -> Result<i64, ProbeError> {
         let path = self.hidden(&format!("probe-{}", Uuid::new_v4()));
-        if let Some(missing) = self.store.list(Some(&self.hidden_folder())).next().await {
-            missing?;
-        }
+        // A PUT may create a bucket that is not there; a listing says that it is not.
+        self.is_listed(&path).await?;
         let began = clock::now();
         self.store.put(&path, path.to_string().into()).await?;
         let read = self.store.get(&path).await?;
         let modified: DateTime<Utc> = read.meta.last_modified;
         let is_same = read.bytes().await? == path.as_ref();
-        let folder = self.hidden_folder();
-        let mut listed = self.store.list(Some(&folder));
-        let mut is_listed = false;
-        while let Some(meta) = listed.next().await {
-            is_listed |= meta?.location == path;
-        }
+        let is_listed = self.is_listed(&path).await?;
         self.store.delete(&path).await?;
         match (is_same, is_listed) {
             (false, _) => Err(ProbeError::Changed),
@@ -124,13 +118,7 @@ impl Lake {
 
     async fn is_marked(&self, marker: &Path, endpoint: &str) -> Result<bool, Error> {
         // A listing tells a bucket that is not there from one without the marker.
-        let folder = self.hidden_folder();
-        let mut listed = self.store.list(Some(&folder));
-        let mut is_listed = false;
-        while let Some(meta) = listed.next().await {
-            is_listed |= meta?.location == *marker;
-        }
-        if !is_listed {
+        if !self.is_listed(marker).await? {
             return Ok(false);
         }
         let bytes = self.store.get(marker).await?.bytes().await?;
@@ -146,6 +134,14 @@ impl Lake {
             Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether a listing of the hidden folder names the object.
+    async fn is_listed(&self, path: &Path) -> Result<bool, Error> {
+        let folder = self.hidden_folder();
+        let listed = self.store.list(Some(&folder));
+        let found = listed.try_any(|meta| std::future::ready(meta.location == *path));
+        found.await
     }
 
     fn hidden_folder(&self) -> Path {

@@ -106,8 +106,8 @@ impl RunLog {
         }
         let name = TableName::Runs;
         let schema = contracts::runs();
-        let properties = HashMap::new;
-        let table = lake.load_or_create(&name, &schema, &[], properties()).await?;
+        let load = async || lake.load_or_create(&name, &schema, &[], HashMap::new()).await;
+        let table = load().await?;
         let batch = self
             .to_batch(&records)
             .map_err(|source| LakeError::Rows { table: name.clone(), source })?;
@@ -124,8 +124,12 @@ impl RunLog {
         // The id makes the library look at what was committed in between: without it, an append
         // that the store made but answered with an error would be made a second time.
         let id = ids::transaction(ids::runs(), clock::now().timestamp_millis());
+        let mut loaded = Some(table);
         commits::replanning(LakeError::is_conflict, async || {
-            let table = lake.load_or_create(&name, &schema, &[], properties()).await?;
+            let table = match loaded.take() {
+                Some(table) => table,
+                None => load().await?,
+            };
             let (adds, ids) = (adds.clone(), vec![id.clone()]);
             let change = Change { adds, ids, ..Change::default() };
             commits::commit(&name, &table, change, &provenance).await
