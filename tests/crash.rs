@@ -12,6 +12,7 @@ use std::sync::{Mutex, OnceLock};
 
 use sessionlake::lake::TableName;
 
+use crate::support::CONFIGURATION;
 use crate::support::workspace::Workspace;
 
 const RUN: &str = "run --arrival-date 2026-01-20";
@@ -170,21 +171,6 @@ const CREATION: [&str; 8] = [
 /// The arrival date that expires with 2026-01-20.
 const EXPIRED: &str = "2026-01-05";
 const SIGABRT: i32 = 6;
-
-const CONFIGURATION: &str = r#"
-[[feed]]
-name = "events"
-path = "batches/{arrival_date}/*.csv"
-[feed.event]
-user_id = "user_id"
-product_code = "product_code"
-event_id = "event_id"
-timestamp = "timestamp"
-attributes = ["note"]
-[feed.session]
-user_action = "event_id = 'click'"
-timeout = "5m"
-"#;
 
 const HEADER: &str = "user_id,product_code,event_id,timestamp,note";
 

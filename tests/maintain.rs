@@ -19,22 +19,9 @@ use sessionlake::lake::sorted_files::{FileAccess, days};
 use sessionlake::lake::sorted_writer::SortedWriter;
 use sessionlake::lake::{Lake, TableName};
 
+use crate::support::CONFIGURATION;
 use crate::support::workspace::Workspace;
 
-const CONFIGURATION: &str = r#"
-[[feed]]
-name = "events"
-path = "batches/{arrival_date}/*.csv"
-[feed.event]
-user_id = "user_id"
-product_code = "product_code"
-event_id = "event_id"
-timestamp = "timestamp"
-attributes = ["note"]
-[feed.session]
-user_action = "event_id = 'click'"
-timeout = "5m"
-"#;
 const HEADER: &str = "user_id,product_code,event_id,timestamp,note\n";
 const DAY: Duration = Duration::from_hours(24);
 /// More small files of a date than this are joined.

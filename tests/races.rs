@@ -8,6 +8,7 @@ use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
+use crate::support::CONFIGURATION;
 use crate::support::workspace::Workspace;
 
 const PROCESSES: usize = 4;
@@ -19,24 +20,6 @@ const DAYS: u32 = 6;
 /// The arrival date that retention removes.
 const EXPIRED: &str = "2026-01-01";
 const EXIT_CONFLICT: i32 = 4;
-
-const CONFIGURATION: &str = r#"
-[engine]
-threads = 2
-
-[[feed]]
-name = "events"
-path = "batches/{arrival_date}/*.csv"
-[feed.event]
-user_id = "user_id"
-product_code = "product_code"
-event_id = "event_id"
-timestamp = "timestamp"
-attributes = ["note"]
-[feed.session]
-user_action = "event_id = 'click'"
-timeout = "5m"
-"#;
 
 /// Rows of a few users on the day itself and on the days before, some of them delivered before,
 /// and one that is refused.
@@ -96,7 +79,7 @@ fn contents(workspace: &Workspace) -> [Vec<String>; 2] {
 
 fn configured() -> Workspace {
     let workspace = Workspace::new();
-    workspace.configure(CONFIGURATION);
+    workspace.configure(&format!("[engine]\nthreads = 2\n{CONFIGURATION}"));
     workspace
 }
 

@@ -6,6 +6,22 @@ pub mod program;
 pub mod s3;
 pub mod workspace;
 
+/// A feed of CSV files, several for each arrival date, with one attribute.
+pub const CONFIGURATION: &str = r#"
+[[feed]]
+name = "events"
+path = "batches/{arrival_date}/*.csv"
+[feed.event]
+user_id = "user_id"
+product_code = "product_code"
+event_id = "event_id"
+timestamp = "timestamp"
+attributes = ["note"]
+[feed.session]
+user_action = "event_id = 'click'"
+timeout = "5m"
+"#;
+
 /// Tells on standard error, past the capture of the test runner, what was tried or skipped.
 pub fn say(line: &str) {
     use std::io::Write as _;
