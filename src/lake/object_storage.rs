@@ -16,6 +16,9 @@ const DEFAULT_REGION: &str = "us-east-1";
 const ENDPOINT_VARIABLES: [&str; 2] = ["AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
 const REGION_VARIABLES: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
 
+/// Where the client looks for credentials last: the machine may be one of AWS that has some.
+const INSTANCE_METADATA: &str = "http://169.254.169.254/";
+
 /// The options under the names that the client knows. It adds what the environment says of those
 /// that are not here.
 pub(super) fn options(storage: &StorageSettings) -> HashMap<String, String> {
@@ -111,6 +114,11 @@ impl ObjectStorage {
         if matches!(error, StoreError::NotFound { .. }) {
             return None;
         }
+        let keys = "[lake.storage] access_key_id and secret_access_key, or AWS_ACCESS_KEY_ID and \
+                    AWS_SECRET_ACCESS_KEY";
+        if says(&[INSTANCE_METADATA]) {
+            return Some(("is asked without credentials, none were found", format!("set {keys}")));
+        }
         if says(&["AuthorizationHeaderMalformed", "PermanentRedirect", "without LOCATION"]) {
             let advice = format!(
                 "change the region, now {}: [lake.storage] region or AWS_REGION",
@@ -118,8 +126,6 @@ impl ObjectStorage {
             );
             return Some(("lies in another region", advice));
         }
-        let keys = "[lake.storage] access_key_id and secret_access_key, or AWS_ACCESS_KEY_ID and \
-                    AWS_SECRET_ACCESS_KEY";
         if says(&["InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"]) {
             return Some(("refuses the credentials", format!("change {keys}")));
         }
@@ -154,4 +160,36 @@ fn chain(error: &(dyn Error + 'static)) -> String {
         next = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn explained(answer: &str) -> String {
+        let root = Url::parse("s3://bucket/lake/").unwrap();
+        let endpoint = Some("http://127.0.0.1:9000".to_owned());
+        let settings = StorageSettings { endpoint, ..StorageSettings::default() };
+        let storage = ObjectStorage::of(&root, &settings).unwrap();
+        let error = StoreError::Generic { store: "S3", source: answer.into() };
+        chain(&storage.explained(error))
+    }
+
+    #[test]
+    fn missing_credentials_are_not_taken_for_wrong_ones() {
+        let text = explained("PUT http://169.254.169.254/latest/api/token: 403 Forbidden");
+        assert!(text.contains("none were found; set [lake.storage] access_key_id"), "{text}");
+    }
+
+    #[test]
+    fn another_region_is_named_as_the_setting_to_change() {
+        let text = explained("<Code>AuthorizationHeaderMalformed</Code>");
+        assert!(text.contains("bucket at http://127.0.0.1:9000 lies in another region"), "{text}");
+        assert!(text.contains("[lake.storage] region or AWS_REGION"), "{text}");
+    }
+
+    #[test]
+    fn what_is_not_known_stays_as_it_is() {
+        assert_eq!(explained("a strange answer").lines().count(), 2);
+    }
 }
