@@ -100,9 +100,9 @@ pub enum Compression {
     /// Fast both ways.
     #[default]
     Snappy,
-    /// A little smaller and as fast.
+    /// As fast, and files as large.
     Lz4Raw,
-    /// A third smaller, at its fastest level.
+    /// At its fastest level as fast, and files a seventh smaller.
     Zstd,
 }
 
