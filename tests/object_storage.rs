@@ -18,6 +18,7 @@ use crate::support::workspace::Workspace;
 
 mod faults;
 mod sources;
+mod upkeep;
 
 const FEED: &str = r#"
 [[feed]]
