@@ -8,6 +8,7 @@ mod configuration;
 mod damage;
 mod expressions;
 mod failures;
+mod files;
 mod generate;
 mod inputs;
 mod overrides;

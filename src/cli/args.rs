@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use chrono::NaiveDate;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::stages::ingest::outcome::FileStatus;
 use crate::telemetry::LogFormat;
 
 /// Daily batches of raw events in, exact sessions in a Delta Lake table out.
@@ -99,6 +100,9 @@ pub(super) enum Command {
     /// small files of a date that has many. No row changes.
     #[command(after_help = "Example:\n  sessionlake maintain --dry-run")]
     Maintain(MaintainArgs),
+    /// List the files that runs have seen, and what became of each
+    #[command(after_help = "Example:\n  sessionlake files --status rejected --status changed")]
+    Files(FilesArgs),
     /// Check all that a run needs: configuration, sources, lake, store, clock, disk
     ///
     /// Above all that the store honours conditional PUT: one that does not loses commits, and is
@@ -249,6 +253,49 @@ pub(super) struct MaintainArgs {
     pub(super) orphans_older_than: Option<std::time::Duration>,
     #[command(flatten)]
     pub(super) feeds: FeedArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct FilesArgs {
+    /// Only files of this status (may be given several times) [default: all]
+    #[arg(long, value_enum, value_name = "STATUS")]
+    pub(super) status: Vec<Status>,
+    #[command(flatten)]
+    pub(super) dates: DateArgs,
+    /// Only this feed (may be given several times) [default: all]
+    #[arg(long, value_name = "NAME")]
+    pub(super) feed: Vec<String>,
+    /// Override a setting, as for run
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(super) set: Vec<String>,
+}
+
+/// What became of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(super) enum Status {
+    /// Found by a run, and nothing more is known.
+    Seen,
+    /// Its rows are in raw.
+    Loaded,
+    /// Refused whole: nothing of it is in raw.
+    Rejected,
+    /// The same content was delivered before under that name and date.
+    SkippedDuplicate,
+    /// Other content was delivered before under that name and date; this one is in raw, too.
+    Changed,
+}
+
+impl From<Status> for FileStatus {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Seen => Self::Seen,
+            Status::Loaded => Self::Loaded,
+            Status::Rejected => Self::Rejected,
+            Status::SkippedDuplicate => Self::SkippedDuplicate,
+            Status::Changed => Self::Changed,
+        }
+    }
 }
 
 /// What ODS is recomputed from.

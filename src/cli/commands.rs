@@ -9,7 +9,7 @@ use super::args::{
     Global, ReprocessArgs, RetentionArgs, WithdrawArgs,
 };
 use super::progress::Bar;
-use super::{maintain, output};
+use super::{files, maintain, output};
 use crate::config::{self, Config, FeedConfig, LoadOptions};
 use crate::engine::Engine;
 use crate::error::JobError;
@@ -66,6 +66,7 @@ pub(super) async fn execute(arguments: Arguments) -> Result<Ended, JobError> {
         Command::Withdraw(args) => withdraw(&global, args).await,
         Command::Reprocess(args) if args.dry_run => forecast(&global, &args).await,
         Command::Maintain(args) => maintain::maintain(&global, &args).await,
+        Command::Files(args) => files::files(&global, &args).await,
         Command::Reprocess(args) => {
             let action = Action::Reprocess(args.from, source(args.source));
             on_feeds(&global, &args.feeds, action).await
@@ -299,7 +300,7 @@ pub(super) fn select<'c>(
     names.iter().map(find).collect()
 }
 
-fn dates(args: &DateArgs) -> Result<Dates, JobError> {
+pub(super) fn dates(args: &DateArgs) -> Result<Dates, JobError> {
     match (args.arrival_date, args.from, args.to) {
         (Some(date), _, _) => Ok(Dates::One(date)),
         (None, Some(from), Some(to)) if from > to => Err(JobError::EmptyRange { from, to }),

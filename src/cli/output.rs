@@ -16,6 +16,7 @@ use crate::error::JobError;
 use crate::generate::GenerateSummary;
 use crate::inspect::doctor::Check;
 use crate::job::error_chain;
+use crate::record::file_facts::FileFact;
 use crate::record::{Outcome, RunLog, StageRecord};
 use crate::stages::maintain::Maintained;
 use crate::stages::merge::DateChange;
@@ -299,6 +300,37 @@ pub(super) fn checks(format: OutputFormat, checks: &[Check]) -> Result<(), JobEr
         let result = if check.ok { "ok" } else { "FAILED" };
         let row = [check.check.as_str(), result, &check.detail, &check.advice];
         shown.add_row(row);
+    }
+    text(&shown.to_string())
+}
+
+/// Files that runs have seen.
+pub(super) fn files(format: OutputFormat, facts: &[FileFact]) -> Result<(), JobError> {
+    if format == OutputFormat::Json {
+        return document(&json!({ "files": facts }));
+    }
+    if facts.is_empty() {
+        return text("no file");
+    }
+    let header =
+        ["feed", "date", "file", "status", "updated", "why", "rows", "rejected", "size", "run"];
+    let mut shown = table(&header, 6);
+    for FileFact { feed, outcome, run_id, updated, .. } in facts {
+        let count = |count: Option<i64>| count.map_or_else(String::new, |count| count.to_string());
+        let reasons = outcome.reasons.iter().map(|(reason, rows)| format!("{reason} {rows}"));
+        let why = outcome.error.clone().into_iter().chain(reasons).collect::<Vec<_>>().join(", ");
+        shown.add_row([
+            feed.clone(),
+            outcome.arrival_date.to_string(),
+            outcome.file.clone(),
+            outcome.status.as_str().to_owned(),
+            updated.to_rfc3339_opts(SecondsFormat::Secs, true),
+            why,
+            count(outcome.rows),
+            count(outcome.rows_rejected),
+            ByteSize(u64::try_from(outcome.bytes).unwrap_or_default()).to_string(),
+            run_id.clone(),
+        ]);
     }
     text(&shown.to_string())
 }
