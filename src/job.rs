@@ -4,6 +4,7 @@
 mod ledger;
 mod maintain;
 mod recompute;
+mod replay;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;

@@ -13,6 +13,7 @@ mod generate;
 mod inputs;
 mod overrides;
 mod printed;
+mod quarantine;
 mod reprocess;
 mod retention;
 mod rules;

@@ -6,6 +6,7 @@ mod files;
 mod maintain;
 mod output;
 mod progress;
+mod quarantine;
 
 use std::process::ExitCode;
 

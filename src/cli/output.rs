@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::error::JobError;
 use crate::generate::GenerateSummary;
 use crate::inspect::doctor::Check;
+use crate::inspect::quarantine::{Count, Entry};
 use crate::job::error_chain;
 use crate::record::file_facts::FileFact;
 use crate::record::{Outcome, RunLog, StageRecord};
@@ -333,6 +334,34 @@ pub(super) fn files(format: OutputFormat, facts: &[FileFact]) -> Result<(), JobE
         ]);
     }
     text(&shown.to_string())
+}
+
+/// What is in quarantine, by reason.
+pub(super) fn quarantine_counts(format: OutputFormat, counts: &[Count]) -> Result<(), JobError> {
+    if format == OutputFormat::Json {
+        return document(&json!({ "counts": counts }));
+    }
+    let mut shown = table(&["feed", "date", "stage", "reason", "entries", "files"], 4);
+    for Count { feed, arrival_date, stage, reason, entries, files } in counts {
+        let (entries, files) = (entries.to_string(), files.to_string());
+        shown.add_row([feed, arrival_date, stage, reason, &entries, &files]);
+    }
+    text(&if counts.is_empty() { "nothing in quarantine".to_owned() } else { shown.to_string() })
+}
+
+/// Rows that are in quarantine.
+pub(super) fn quarantine_entries(format: OutputFormat, entries: &[Entry]) -> Result<(), JobError> {
+    if format == OutputFormat::Json {
+        return document(&json!({ "entries": entries }));
+    }
+    let header = ["feed", "date", "file", "line", "stage", "reason", "detail", "text"];
+    let mut shown = table(&header, header.len());
+    for entry in entries {
+        let Entry { feed, arrival_date, stage, reason, file, line, detail, text } = entry;
+        let (line, text) = (line.to_string(), text.as_deref().unwrap_or_default());
+        shown.add_row([feed, arrival_date, file, &line, stage, reason, detail, text]);
+    }
+    text(&if entries.is_empty() { "nothing in quarantine".to_owned() } else { shown.to_string() })
 }
 
 /// What `generate` wrote.

@@ -33,12 +33,11 @@ impl Job<'_> {
         let mut dates: BTreeSet<NaiveDate> =
             bounded(&unfinished).map(|fact| fact.outcome.arrival_date).collect();
         let pending = self.pending(feed).await?;
-        let unasked: Vec<String> =
-            pending
-                .difference(asked)
-                .filter(|date| !dates.contains(date))
-                .map(NaiveDate::to_string)
-                .collect();
+        let unasked: Vec<String> = pending
+            .difference(asked)
+            .filter(|date| !dates.contains(date))
+            .map(NaiveDate::to_string)
+            .collect();
         if !unasked.is_empty() {
             tracing::warn!(
                 feed = %feed.name,

@@ -1,7 +1,7 @@
 //! What happens to events, in order: [`ingest`], [`build`] ([`deliveries`], [`events`],
 //! [`judgement`], [`merge`], [`sessions`]), [`retention`]; [`reprocess`], which rebuilds from raw or
-//! from the [`facts`] of ODS; [`withdraw`], which takes a delivery back; and [`maintain`], which
-//! tidies up.
+//! from the [`facts`] of ODS; [`replay`], which brings entries of quarantine back; [`withdraw`],
+//! which takes a delivery back; and [`maintain`], which tidies up.
 
 pub mod build;
 mod compaction;
@@ -17,6 +17,7 @@ pub mod merge;
 pub mod quarantine;
 pub mod raw_rows;
 pub mod reject;
+pub mod replay;
 pub mod reprocess;
 pub mod retention;
 pub mod rules;
