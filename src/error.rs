@@ -119,6 +119,14 @@ pub enum JobError {
         /// Why.
         source: BuildError,
     },
+    /// `quarantine replay`.
+    #[error("cannot tell which entries of quarantine of {feed} to replay; nothing was changed")]
+    Replay {
+        /// The feed.
+        feed: String,
+        /// Why.
+        source: BuildError,
+    },
     /// `doctor` found something.
     #[error("checks that failed: {failed}; what was printed says what to do about each")]
     Unhealthy {
@@ -182,6 +190,7 @@ impl JobError {
             Self::Reprocess { .. } => "reprocess",
             Self::Withdraw { .. } => "withdraw",
             Self::Maintain { .. } => "maintain",
+            Self::Replay { .. } => "replay",
             Self::Rules { .. } => "rules",
             Self::Record(_) => "record",
             Self::Generate(_) => "generate",
@@ -213,6 +222,7 @@ impl JobError {
             | Self::Reprocess { source, .. }
             | Self::Withdraw { source, .. }
             | Self::Maintain { source, .. }
+            | Self::Replay { source, .. }
             | Self::Rules { source, .. } => of_build(source),
             Self::Ingest { source: IngestError::Build(source), .. } => of_build(source),
             Self::Ingest { source: IngestError::Lake(source), .. } => of_lake(source),

@@ -9,7 +9,7 @@ use super::args::{
     Global, ReprocessArgs, RetentionArgs, WithdrawArgs,
 };
 use super::progress::Bar;
-use super::{maintain, output};
+use super::{files, maintain, output, quarantine};
 use crate::config::{self, Config, FeedConfig, LoadOptions};
 use crate::engine::Engine;
 use crate::error::JobError;
@@ -22,6 +22,7 @@ use crate::record::RunLog;
 use crate::stages::build::Rebuild;
 use crate::stages::deliveries::DeliveredFile;
 use crate::stages::mapping::CompiledBook;
+use crate::stages::replay::Selection;
 use crate::stages::reprocess::Source;
 use crate::stages::rules::RuleChange;
 
@@ -66,6 +67,8 @@ pub(super) async fn execute(arguments: Arguments) -> Result<Ended, JobError> {
         Command::Withdraw(args) => withdraw(&global, args).await,
         Command::Reprocess(args) if args.dry_run => forecast(&global, &args).await,
         Command::Maintain(args) => maintain::maintain(&global, &args).await,
+        Command::Quarantine { command } => quarantine::quarantine(&global, command).await,
+        Command::Files(args) => files::files(&global, &args).await,
         Command::Reprocess(args) => {
             let action = Action::Reprocess(args.from, source(args.source));
             on_feeds(&global, &args.feeds, action).await
@@ -75,13 +78,14 @@ pub(super) async fn execute(arguments: Arguments) -> Result<Ended, JobError> {
 
 /// What is done to each feed.
 #[derive(Debug, Clone, Copy)]
-enum Action<'a> {
+pub(super) enum Action<'a> {
     Run(Dates, RuleChange),
     Ingest(Dates, LatePolicy),
     Build(Dates, Rebuild, RuleChange),
     Retention(Option<chrono::NaiveDate>),
     Reprocess(chrono::NaiveDate, Source),
     Withdraw(&'a DeliveredFile),
+    Replay(&'a Selection),
 }
 
 impl Action<'_> {
@@ -92,6 +96,7 @@ impl Action<'_> {
             Self::Build(dates, rebuild, change) => job.build(feed, dates, rebuild, change).await,
             Self::Retention(as_of) => job.retention(feed, as_of).await.map(|_| ()),
             Self::Withdraw(file) => job.withdraw(feed, file).await,
+            Self::Replay(selection) => job.replay(feed, selection).await,
             Self::Reprocess(from, source) => job.reprocess(feed, from, source).await.map(|_| ()),
         }
     }
@@ -99,7 +104,7 @@ impl Action<'_> {
 
 /// Runs the action on each feed in turn. A feed that fails does not stop the others; the first
 /// error is the command's. The record is written before the command ends, however it ends.
-async fn on_feeds(
+pub(super) async fn on_feeds(
     global: &Global,
     feeds: &FeedArgs,
     action: Action<'_>,
@@ -299,7 +304,7 @@ pub(super) fn select<'c>(
     names.iter().map(find).collect()
 }
 
-fn dates(args: &DateArgs) -> Result<Dates, JobError> {
+pub(super) fn dates(args: &DateArgs) -> Result<Dates, JobError> {
     match (args.arrival_date, args.from, args.to) {
         (Some(date), _, _) => Ok(Dates::One(date)),
         (None, Some(from), Some(to)) if from > to => Err(JobError::EmptyRange { from, to }),

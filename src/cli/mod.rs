@@ -2,9 +2,11 @@
 
 mod args;
 mod commands;
+mod files;
 mod maintain;
 mod output;
 mod progress;
+mod quarantine;
 
 use std::process::ExitCode;
 

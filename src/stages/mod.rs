@@ -1,7 +1,7 @@
 //! What happens to events, in order: [`ingest`], [`build`] ([`deliveries`], [`events`],
 //! [`judgement`], [`merge`], [`sessions`]), [`retention`]; [`reprocess`], which rebuilds from raw or
-//! from the [`facts`] of ODS; [`withdraw`], which takes a delivery back; and [`maintain`], which
-//! tidies up.
+//! from the [`facts`] of ODS; [`replay`], which brings entries of quarantine back; [`withdraw`],
+//! which takes a delivery back; and [`maintain`], which tidies up.
 
 pub mod build;
 mod compaction;
@@ -17,6 +17,7 @@ pub mod merge;
 pub mod quarantine;
 pub mod raw_rows;
 pub mod reject;
+pub mod replay;
 pub mod reprocess;
 pub mod retention;
 pub mod rules;
@@ -33,6 +34,7 @@ use crate::engine::Engine;
 use crate::lake::Lake;
 use crate::lake::commits::{Provenance, replanning};
 use crate::lake::files::FileTotals;
+use ingest::outcome::FileOutcome;
 use withdraw::Withdrawn;
 
 /// What every stage of one run of one feed works with.
@@ -100,6 +102,9 @@ pub struct StageOutcome {
     pub version_after: Option<u64>,
     /// Nothing was left to do.
     pub up_to_date: bool,
+    /// What became of each file that was not known before; `files` holds it.
+    #[serde(skip)]
+    pub files: Vec<FileOutcome>,
     /// What was taken back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub withdrawn: Option<Withdrawn>,
