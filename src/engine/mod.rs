@@ -9,5 +9,6 @@ pub mod keyed;
 pub mod runs;
 pub mod session_id;
 pub mod session_start;
+pub mod shipped_checks;
 
 pub use context::{Engine, EngineError};

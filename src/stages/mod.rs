@@ -4,6 +4,7 @@
 //! tidies up.
 
 pub mod build;
+pub mod checks;
 mod compaction;
 pub mod deliveries;
 pub mod error;
@@ -33,6 +34,7 @@ use crate::engine::Engine;
 use crate::lake::Lake;
 use crate::lake::commits::{Provenance, replanning};
 use crate::lake::files::FileTotals;
+use checks::CheckResult;
 use withdraw::Withdrawn;
 
 /// What every stage of one run of one feed works with.
@@ -44,6 +46,8 @@ pub struct StageContext<'a> {
     pub engine: &'a Engine,
     /// What is run.
     pub feed: &'a FeedConfig,
+    /// Every feed of the configuration: checks may read the tables of others.
+    pub feeds: &'a [FeedConfig],
     /// Id of the run, as in `runs`.
     pub run_id: &'a str,
     /// Hash of the feed's effective configuration.
@@ -100,6 +104,9 @@ pub struct StageOutcome {
     pub version_after: Option<u64>,
     /// Nothing was left to do.
     pub up_to_date: bool,
+    /// What the checks found.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<CheckResult>,
     /// What was taken back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub withdrawn: Option<Withdrawn>,

@@ -5,7 +5,7 @@ use predicates::str::{contains, is_empty};
 
 use super::{empty_workspace, workspace};
 
-const COMMANDS: [&str; 10] = [
+const COMMANDS: [&str; 11] = [
     "run",
     "ingest",
     "build",
@@ -13,6 +13,7 @@ const COMMANDS: [&str; 10] = [
     "reprocess",
     "withdraw",
     "maintain",
+    "check",
     "doctor",
     "generate",
     "config",
