@@ -1,6 +1,7 @@
 //! The flow: ingest, build and retention for each arrival date, in order; and, in `recompute.rs`, ODS
 //! anew from a date on.
 
+mod check;
 mod ledger;
 mod maintain;
 mod recompute;
@@ -392,6 +393,7 @@ impl<'a> Job<'a> {
             lake: &self.lake,
             engine: &self.engine,
             feed,
+            feeds: &self.config.feeds,
             run_id: self.log.run_id(),
             config_hash: config_hash(feed),
             started: clock::now(),
@@ -412,7 +414,9 @@ impl<'a> Job<'a> {
             Ok((value, did)) => (Outcome::Done, None, did, Ok(value)),
             Err(error) => {
                 let chain = error_chain(&error);
-                (Outcome::Failed, Some(chain), StageOutcome::default(), Err(error))
+                let checks = error.checks().to_vec();
+                let did = StageOutcome { checks, ..StageOutcome::default() };
+                (Outcome::Failed, Some(chain), did, Err(error))
             }
         };
         self.log.push(StageRecord {

@@ -4,6 +4,7 @@
 //! times in a row.
 
 mod catch_up;
+mod checks;
 mod configuration;
 mod damage;
 mod expressions;

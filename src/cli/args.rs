@@ -12,7 +12,7 @@ use crate::telemetry::LogFormat;
 #[derive(Debug, Parser)]
 #[command(name = "sessionlake", version, about, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 done (also when nothing was left to do), 1 failed, 2 wrong \
-    use or configuration, 4 another run committed first (try again), 130 and 143 stopped by a \
+    use or configuration, 3 a check of severity error found rows, 4 another run committed first (try again), 130 and 143 stopped by a \
     signal.\n\nExample:\n  sessionlake run --arrival-date 2026-01-08")]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -109,6 +109,13 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: QuarantineCommand,
     },
+    /// Ask the checks of what the lake holds, and write nothing
+    ///
+    /// A check is a query that returns offending rows; see [feed.checks]. Those on raw are asked
+    /// of each arrival date by itself, those on ods of all rows, or of those that the dates given
+    /// brought. Exit code 3 when a check of severity error found rows.
+    #[command(after_help = "Example:\n  sessionlake check --check break_inside_session")]
+    Check(CheckArgs),
     /// Check all that a run needs: configuration, sources, lake, store, clock, disk
     ///
     /// Above all that the store honours conditional PUT: one that does not loses commits, and is
@@ -378,6 +385,17 @@ pub(super) enum FactSource {
     /// The events that ODS keeps: for a changed session rule, also where raw has expired; mapping
     /// and window must be as recorded, and what is in quarantine stays there.
     Ods,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    /// Only this check (may be given several times) [default: all]
+    #[arg(long, value_name = "NAME")]
+    pub(super) check: Vec<String>,
+    #[command(flatten)]
+    pub(super) dates: DateArgs,
+    #[command(flatten)]
+    pub(super) feeds: FeedArgs,
 }
 
 #[derive(Debug, Args)]

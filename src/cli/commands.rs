@@ -9,7 +9,7 @@ use super::args::{
     Global, ReprocessArgs, RetentionArgs, WithdrawArgs,
 };
 use super::progress::Bar;
-use super::{files, maintain, output, quarantine};
+use super::{check, files, maintain, output, quarantine};
 use crate::config::{self, Config, FeedConfig, LoadOptions};
 use crate::engine::Engine;
 use crate::error::JobError;
@@ -20,6 +20,7 @@ use crate::lake::ids::LatePolicy;
 use crate::lake::rules::RuleBook;
 use crate::record::RunLog;
 use crate::stages::build::Rebuild;
+use crate::stages::checks;
 use crate::stages::deliveries::DeliveredFile;
 use crate::stages::mapping::CompiledBook;
 use crate::stages::replay::Selection;
@@ -42,7 +43,7 @@ pub(super) async fn execute(arguments: Arguments) -> Result<Ended, JobError> {
     match command {
         Command::Generate(options) => generate(&global, options).map(|()| Ended::Done),
         Command::Doctor(args) => doctor(&global, args.set).await,
-        Command::Config { command } => configure(&global, command).map(|()| Ended::Done),
+        Command::Config { command } => configure(&global, command).await.map(|()| Ended::Done),
         Command::Run(args) => {
             let action = Action::Run(dates(&args.dates)?, rule_change(args.accept_rule_change));
             on_feeds(&global, &args.feeds, action).await
@@ -66,6 +67,7 @@ pub(super) async fn execute(arguments: Arguments) -> Result<Ended, JobError> {
         }
         Command::Withdraw(args) => withdraw(&global, args).await,
         Command::Reprocess(args) if args.dry_run => forecast(&global, &args).await,
+        Command::Check(args) => check::check(&global, &args).await,
         Command::Maintain(args) => maintain::maintain(&global, &args).await,
         Command::Quarantine { command } => quarantine::quarantine(&global, command).await,
         Command::Files(args) => files::files(&global, &args).await,
@@ -217,7 +219,7 @@ async fn withdraw(global: &Global, args: WithdrawArgs) -> Result<Ended, JobError
 /// Everything is looked at, also where something fails before.
 async fn doctor(global: &Global, set: Vec<String>) -> Result<Ended, JobError> {
     let config = load(global, set)?;
-    check_expressions(&config)?;
+    validate(&config).await?;
     let checks = doctor::examine(&config).await;
     output::checks(global.output, &checks)?;
     match checks.iter().filter(|check| !check.ok).count() {
@@ -245,7 +247,7 @@ fn generate(global: &Global, args: GenerateArgs) -> Result<(), JobError> {
     output::generated(global.output, &summary)
 }
 
-fn configure(global: &Global, command: ConfigCommand) -> Result<(), JobError> {
+async fn configure(global: &Global, command: ConfigCommand) -> Result<(), JobError> {
     match command {
         ConfigCommand::Show(args) => {
             let config = load(global, args.set)?;
@@ -253,19 +255,22 @@ fn configure(global: &Global, command: ConfigCommand) -> Result<(), JobError> {
         }
         ConfigCommand::Check(args) => {
             let config = load(global, args.set)?;
-            check_expressions(&config)?;
+            validate(&config).await?;
             output::checked(global.output, &config)
         }
     }
 }
 
-fn check_expressions(config: &Config) -> Result<(), JobError> {
+/// The SQL of the configuration: expressions and checks.
+pub(super) async fn validate(config: &Config) -> Result<(), JobError> {
     let engine = Engine::new(&config.engine)?;
     for feed in &config.feeds {
+        let rules_error = |source| JobError::Rules { feed: feed.name.clone(), source };
         let book = RuleBook::first(feed);
         let zone = feed.event.zone.parse().unwrap_or(chrono_tz::Tz::UTC);
         CompiledBook::compile(&engine.context(zone), &feed.name, &book, &[])
-            .map_err(|source| JobError::Rules { feed: feed.name.clone(), source })?;
+            .map_err(rules_error)?;
+        checks::validate(&engine, feed, &config.feeds).await.map_err(rules_error)?;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! What the user typed, and what is done about it.
 
 mod args;
+mod check;
 mod commands;
 mod files;
 mod maintain;

@@ -19,6 +19,7 @@ use crate::inspect::quarantine::{Count, Entry};
 use crate::job::error_chain;
 use crate::record::file_facts::FileFact;
 use crate::record::{Outcome, RunLog, StageRecord};
+use crate::stages::checks::CheckResult;
 use crate::stages::maintain::Maintained;
 use crate::stages::merge::DateChange;
 use crate::stages::reprocess::Forecast;
@@ -362,6 +363,37 @@ pub(super) fn quarantine_entries(format: OutputFormat, entries: &[Entry]) -> Res
         shown.add_row([feed, arrival_date, file, &line, stage, reason, detail, text]);
     }
     text(&if entries.is_empty() { "nothing in quarantine".to_owned() } else { shown.to_string() })
+}
+
+/// What `check` found in each feed.
+pub(super) fn check_results(
+    format: OutputFormat,
+    results: &[(String, CheckResult)],
+) -> Result<(), JobError> {
+    if format == OutputFormat::Json {
+        let with_feed = |(feed, result): &(String, CheckResult)| {
+            let mut shown = json!(result);
+            shown["feed"] = json!(feed);
+            shown
+        };
+        let results: Vec<Value> = results.iter().map(with_feed).collect();
+        return document(&json!({ "checks": results }));
+    }
+    if results.is_empty() {
+        return text("there is no check");
+    }
+    let mut shown = table(&["feed", "check", "severity", "on", "rows", "message"], 6);
+    if let Some(rows) = shown.column_mut(4) {
+        rows.set_cell_alignment(CellAlignment::Right);
+    }
+    let mut examples = String::new();
+    for (feed, result) in results {
+        let (severity, on, rows) = (result.severity, result.on, result.rows.to_string());
+        let row = [feed, &result.check, severity.as_str(), on.as_str(), &rows, &result.message];
+        shown.add_row(row);
+        examples.extend(result.example_lines().map(|line| format!("\n{feed}: {line}")));
+    }
+    text(&format!("{shown}{examples}"))
 }
 
 /// What `generate` wrote.

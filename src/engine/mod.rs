@@ -11,5 +11,6 @@ pub mod queries;
 pub mod runs;
 pub mod session_id;
 pub mod session_start;
+pub mod shipped_checks;
 
 pub use context::{Engine, EngineError};

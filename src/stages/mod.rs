@@ -4,6 +4,7 @@
 //! which takes a delivery back; and [`maintain`], which tidies up.
 
 pub mod build;
+pub mod checks;
 mod compaction;
 pub mod deliveries;
 pub mod error;
@@ -35,6 +36,7 @@ use crate::lake::Lake;
 use crate::lake::commits::{Provenance, replanning};
 use crate::lake::files::FileTotals;
 use ingest::outcome::FileOutcome;
+use checks::CheckResult;
 use withdraw::Withdrawn;
 
 /// What every stage of one run of one feed works with.
@@ -46,6 +48,8 @@ pub struct StageContext<'a> {
     pub engine: &'a Engine,
     /// What is run.
     pub feed: &'a FeedConfig,
+    /// Every feed of the configuration: checks may read the tables of others.
+    pub feeds: &'a [FeedConfig],
     /// Id of the run, as in `runs`.
     pub run_id: &'a str,
     /// Hash of the feed's effective configuration.
@@ -105,6 +109,9 @@ pub struct StageOutcome {
     /// What became of each file that was not known before; `files` holds it.
     #[serde(skip)]
     pub files: Vec<FileOutcome>,
+    /// What the checks found.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<CheckResult>,
     /// What was taken back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub withdrawn: Option<Withdrawn>,

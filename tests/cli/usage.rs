@@ -5,7 +5,7 @@ use predicates::str::{contains, is_empty};
 
 use super::{empty_workspace, workspace};
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "run",
     "ingest",
     "build",
@@ -15,6 +15,7 @@ const COMMANDS: [&str; 12] = [
     "maintain",
     "files",
     "quarantine",
+    "check",
     "doctor",
     "generate",
     "config",
