@@ -216,8 +216,9 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Notes in the log that a signal stopped the run.
-    pub fn interrupted(&self, feed: &FeedConfig) {
+    /// Notes in the log that a signal stopped the run; `None` where it was at work on what belongs
+    /// to no feed.
+    pub fn interrupted(&self, feed: Option<&FeedConfig>) {
         self.note(feed, "run", Outcome::Interrupted, None);
     }
 
@@ -227,26 +228,26 @@ impl<'a> Job<'a> {
         let is_noted =
             |record: &StageRecord| record.feed == feed.name && record.outcome == Outcome::Failed;
         if !self.log.records().iter().any(is_noted) {
-            self.note(feed, error.stage(), Outcome::Failed, Some(error_chain(error)));
+            self.note(Some(feed), error.stage(), Outcome::Failed, Some(error_chain(error)));
         }
     }
 
     fn note(
         &self,
-        feed: &FeedConfig,
+        feed: Option<&FeedConfig>,
         stage: &'static str,
         outcome: Outcome,
         error: Option<String>,
     ) {
         self.log.push(StageRecord {
-            feed: feed.name.clone(),
+            feed: feed.map_or_else(String::new, |feed| feed.name.clone()),
             arrival_date: None,
             stage,
             started: clock::now(),
             seconds: 0.0,
             outcome,
             error,
-            config_hash: config_hash(feed),
+            config_hash: feed.map_or_else(String::new, config_hash),
             did: StageOutcome::default(),
         });
     }

@@ -130,7 +130,7 @@ pub(super) async fn on_feeds(
             }
             signal = stop.received() => {
                 // Dropping the stage is like a crash between two commits: nothing half done.
-                job.interrupted(feed);
+                job.interrupted(Some(feed));
                 ended = signal;
                 break;
             }
