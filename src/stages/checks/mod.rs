@@ -26,6 +26,7 @@ use relations::{Relation, Relations};
 use super::StageContext;
 use super::error::BuildError;
 use super::events::date32;
+use super::raw_rows::scan;
 use crate::config::FeedConfig;
 use crate::config::checks::{AskedBy, Check, CheckedLayer, Severity};
 use crate::engine::Engine;
@@ -83,7 +84,7 @@ pub async fn validate(
     let relations = Relations { feed, feeds, lake: None, own: BTreeMap::new(), book: &book };
     for check in &feed.checks.checks {
         // What is shipped is planned where it is asked for.
-        if check.asked_by == AskedBy::Run {
+        if check.asked_by == AskedBy::Run && check.severity != Severity::Quarantine {
             query::plan(&query::context(engine, &relations), check, &relations).await?;
         }
     }
@@ -105,6 +106,9 @@ pub async fn ask_all(
     let mut results = Vec::new();
     for check in stage.feed.checks.checks.iter().filter(|check| is_asked(check)) {
         let results_of_parts = match check.on {
+            _ if check.severity == Severity::Quarantine => {
+                vec![quarantined(stage, check, &book, dates).await?]
+            }
             CheckedLayer::Raw => ask_of_raw(stage, check, &book, dates).await?,
             CheckedLayer::Ods => vec![ask_of_rows(stage, check, &book, dates).await?],
         };
@@ -165,7 +169,9 @@ pub(crate) async fn ask_of_build(
 
 fn asked_by_run(feed: &FeedConfig, on: CheckedLayer) -> impl Iterator<Item = &Check> {
     let checks = feed.checks.checks.iter();
-    checks.filter(move |check| check.on == on && check.asked_by == AskedBy::Run)
+    checks.filter(move |check| {
+        check.on == on && check.asked_by == AskedBy::Run && check.severity != Severity::Quarantine
+    })
 }
 
 /// Whether the rows may be published; what was found is logged.
@@ -205,6 +211,34 @@ async fn ask_of_raw(
             .push(ask_of_rows(stage, check, book, Some((NaiveDate::MIN, NaiveDate::MIN))).await?);
     }
     Ok(results)
+}
+
+/// What a check of severity quarantine keeps out of ODS: the rows are in quarantine already.
+async fn quarantined(
+    stage: &StageContext<'_>,
+    check: &Check,
+    book: &RuleBook,
+    dates: Option<DateRange>,
+) -> Result<CheckResult, BuildError> {
+    let name = TableName::Quarantine(stage.feed.name.clone());
+    let Some(table) = stage.lake.load(&name).await? else {
+        return Ok(CheckResult::of(check));
+    };
+    let relations = Relations {
+        feed: stage.feed,
+        feeds: stage.feeds,
+        lake: Some(stage.lake),
+        own: BTreeMap::new(),
+        book,
+    };
+    let context = query::context(stage.engine, &relations);
+    let mut is_of_check = ident("reason").eq(lit(format!("check_{}", check.name)));
+    if let Some((from, to)) = dates {
+        is_of_check = is_of_check.and(ident(UPDATED_AT).between(date(from), date(to)));
+    }
+    let rows = scan(&context, &name, &table).await?.filter(is_of_check);
+    let rows = rows.map_err(|source| relations.unplannable(check, source))?;
+    query::count(check, &relations, rows).await
 }
 
 /// Asks of the rows that some arrival dates brought.
