@@ -10,6 +10,7 @@ mod expressions;
 mod failures;
 mod generate;
 mod inputs;
+mod nested;
 mod overrides;
 mod printed;
 mod reprocess;
