@@ -87,16 +87,20 @@ class ProcessFailed(Exception):
         super().__init__(f"exit code {code}: {' '.join(command)}\n{tail}")
 
 
-def measure(command: list[str]) -> Measured:
-    """Runs `command` to its end."""
+def measure(
+    command: list[str], environment: dict[str, str] | None = None, server: int | None = None
+) -> Measured:
+    """Runs `command` to its end. The time of the process `server` is not that of others."""
     with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
-        busy_before = busy_cpu_seconds()
+        busy_before = busy_cpu_seconds() - cpu_seconds_of(server)
         began = time.perf_counter()
-        process = subprocess.Popen(command, stdout=stdout, stderr=stderr)
+        process = subprocess.Popen(
+            command, stdout=stdout, stderr=stderr, env=os.environ | (environment or {})
+        )
         # The ended process is looked at before it is reaped: its counters go with it.
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         seconds = time.perf_counter() - began
-        busy = busy_cpu_seconds() - busy_before
+        busy = busy_cpu_seconds() - cpu_seconds_of(server) - busy_before
         transferred = transferred_bytes(process.pid)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -119,6 +123,14 @@ def busy_cpu_seconds() -> float:
     [first, *_] = Path("/proc/stat").read_text().splitlines()
     user, nice, system, _, _, irq, softirq, steal, *_ = map(int, first.split()[1:])
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def cpu_seconds_of(pid: int | None) -> float:
+    if pid is None:
+        return 0.0
+    # The name in parentheses may hold blanks; the 14th and 15th field are user and system time.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def is_quiet() -> bool:

@@ -5,6 +5,8 @@ last of them.
     <work>/batches/             one file per arrival date
     <work>/template/            the lake after all dates but the last; no run writes to it
     <work>/runs/<contestant>/   a fresh lake for every run
+
+minio.py says what the contestant `minio` has beside them.
 """
 
 import hashlib
@@ -16,6 +18,7 @@ from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
+import minio
 from measure import measure
 
 FIRST_DATE = date(2026, 1, 1)
@@ -75,7 +78,7 @@ class Workspace:
     def batch(self) -> Path:
         return self.root / "batches" / f"{self.arrival_date}.csv"
 
-    def sessionlake(self, lake: Path, *arguments: str) -> list[str]:
+    def sessionlake(self, lake: Path | str, *arguments: str) -> list[str]:
         options = ["--config", str(self.configuration), "--lake", str(lake), "--output", "json"]
         return [str(self.binary), *options, *arguments]
 
@@ -108,9 +111,25 @@ class Workspace:
         )  # fmt: skip
 
     def load(self) -> None:
+        measure(self.sessionlake(self.template, *self.all_but_the_last()))
+
+    def all_but_the_last(self) -> list[str]:
         last = self.arrival_date - timedelta(days=1)
-        dates = ["--from", str(FIRST_DATE), "--to", str(last)]
-        measure(self.sessionlake(self.template, "run", *dates))
+        return ["run", "--from", str(FIRST_DATE), "--to", str(last)]
+
+    def fresh_bucket(self) -> Path:
+        """The folder of a MinIO whose lake is as the template is."""
+        template = self.root / "minio-template"
+        if not template.exists():
+            loading = self.fresh_folder("minio")
+            with minio.serving(loading) as server:
+                command = self.sessionlake(minio.LAKE, *self.all_but_the_last())
+                measure(command, server.environment())
+            loading.rename(template)
+        folder = self.fresh_folder("minio")
+        shutil.copytree(template, folder)
+        os.sync()
+        return folder
 
     def fresh_lake(self, contestant: str) -> Path:
         """A lake as the template is. Data files are never written to again, so that hard links

@@ -14,6 +14,10 @@
 //! written. SQL expressions stay text here: the engine parses them against the feed's columns.
 
 mod attribute;
+mod check_fault;
+mod check_file;
+mod check_rule;
+pub mod checks;
 mod column_names;
 mod error;
 mod feed;
@@ -39,6 +43,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 pub use attribute::Attribute;
+pub use check_rule::RowCheck;
 pub use error::{ConfigError, Origin, Position, Problem};
 pub use load::{LoadOptions, load};
 pub(crate) use location::redacted;
@@ -165,6 +170,8 @@ pub struct FeedConfig {
     pub session: SessionRules,
     /// `[feed.window]`: which dates a delivery may change.
     pub window: WindowRules,
+    /// `[feed.checks]`: what its rows are held to.
+    pub checks: checks::ChecksConfig,
 }
 
 /// How the files of a feed are written. CSV and JSON lines may be compressed with gzip (`.gz`) or

@@ -10,6 +10,8 @@
 //! | `withdraw/<feed>` | raw, ods | number of withdrawals; ods follows raw |
 //! | `withdraw-from/<feed>` | raw | first event date that the last withdrawal touches, days since 1970 |
 //! | `retention/<feed>` | raw | newest arrival date removed, days since 1970 |
+//! | `files/<feed>/<slot>` | files | odd while a run that has seen files is at work, even when it has ended |
+//! | `files` | files | time of the newest fact, milliseconds since 1970 |
 //! | `runs` | runs | time of the newest record, milliseconds since 1970 |
 //! | `removal` | any | version that was read: makes commits that take files out exclude each other |
 
@@ -160,6 +162,11 @@ impl Ids {
             .collect()
     }
 
+    /// The places of runs at work on a feed, numbered from 0: how often each was taken and left.
+    pub fn places(&self, feed: &str) -> Vec<i64> {
+        (0..).map_while(|number| self.version(&place(feed, number))).collect()
+    }
+
     /// The last withdrawal.
     pub fn withdrawal(&self, feed: &str) -> Option<Withdrawal> {
         let from = self.version(&withdrawn_from(feed)).and_then(date_of_days)?;
@@ -295,6 +302,16 @@ pub fn withdrawn_from(feed: &str) -> String {
 /// The id that records the newest arrival date removed from raw.
 pub fn retention(feed: &str) -> String {
     format!("retention/{feed}")
+}
+
+/// The id of one of the places in which runs at work on a feed are noted, see [`Ids::places`].
+pub fn place(feed: &str, number: usize) -> String {
+    format!("files/{feed}/{number}")
+}
+
+/// The id every commit to `files` carries.
+pub fn files() -> String {
+    "files".to_owned()
 }
 
 /// The id every commit to `runs` carries.

@@ -216,7 +216,7 @@ fn quarantined(
         .map(|(row, reason, detail)| {
             *reasons.entry(reason.as_str().to_owned()).or_default() += 1;
             Ok(QuarantinedRow {
-                reason: reason.as_str(),
+                reason: reason.as_str().to_owned().into(),
                 detail: detail.to_owned(),
                 file: files.value(row).to_owned(),
                 line: if arrow::array::Array::is_valid(lines, row) { lines.value(row) } else { 0 },

@@ -16,11 +16,12 @@ use chrono::{Days, NaiveDate};
 use datafusion::error::DataFusionError;
 
 use super::judgement::{Mapped, SessionJudge};
-use super::mapping::{CompiledBook, CompiledMapping};
+use super::mapping::{CompiledBook, CompiledCheck, CompiledMapping};
 use super::raw_rows::expression_input;
 use super::reject::{Reason, Rejects};
 use super::timestamps::{self, ReadAs};
 use crate::engine::expressions::{Expression, FailedRow};
+use crate::engine::functions::null_is_false;
 use crate::lake::rules::RuleBook;
 
 /// Reads raw rows of one arrival date under the mapping of that date.
@@ -57,7 +58,9 @@ impl EventReader {
         let mut rejects = Rejects::new(raw.num_rows());
         let mapped = self.map(raw, &mut rejects)?;
         self.reject_by_date(raw, &mapped, &mut rejects)?;
+        self.reject_by_raw_checks(raw, &mut rejects)?;
         let (mapped, kept) = keep_good(&mapped, &rejects)?;
+        self.reject_by_event_checks(&mapped, &kept, &mut rejects)?;
         let judged = self.judge.judge(&mapped, &kept, &mut rejects)?;
         Ok((judged, rejects))
     }
@@ -110,6 +113,32 @@ impl EventReader {
             .collect()
     }
 
+    fn reject_by_raw_checks(
+        &self,
+        raw: &RecordBatch,
+        rejects: &mut Rejects,
+    ) -> Result<(), DataFusionError> {
+        if self.mapping().raw_checks.is_empty() {
+            return Ok(());
+        }
+        let input = expression_input(raw, &self.mapping().input)?;
+        let all: Vec<usize> = (0..raw.num_rows()).collect();
+        reject_by_checks(&self.mapping().raw_checks, &input, &all, rejects)
+    }
+
+    fn reject_by_event_checks(
+        &self,
+        mapped: &Mapped,
+        kept: &[usize],
+        rejects: &mut Rejects,
+    ) -> Result<(), DataFusionError> {
+        if self.mapping().event_checks.is_empty() {
+            return Ok(());
+        }
+        let input = mapped.judged_input(&self.book.attributes)?;
+        reject_by_checks(&self.mapping().event_checks, &input, kept, rejects)
+    }
+
     fn reject_by_date(
         &self,
         raw: &RecordBatch,
@@ -140,6 +169,27 @@ impl EventReader {
         });
         Ok(())
     }
+}
+
+/// Rejects the rows for which a check is true; `rows` are their indices in the raw batch.
+fn reject_by_checks(
+    checks: &[CompiledCheck],
+    input: &RecordBatch,
+    rows: &[usize],
+    rejects: &mut Rejects,
+) -> Result<(), DataFusionError> {
+    for check in checks {
+        let (found, failed) = check.predicate.evaluate(input, &DataType::Boolean)?;
+        for FailedRow { row, detail } in failed {
+            rejects.reject(rows[row], Reason::ExpressionFailed, detail);
+        }
+        let found = null_is_false(found.as_boolean());
+        for (row, _) in rows.iter().zip(found.values().iter()).filter(|(_, found)| *found) {
+            let reason = Reason::Check(Arc::clone(&check.reason));
+            rejects.reject(*row, reason, check.message.clone());
+        }
+    }
+    Ok(())
 }
 
 /// The rows without a reject so far, and their indices in the raw batch.

@@ -1,5 +1,6 @@
 //! Rejected rows into `quarantine/<feed>`: those of a build replace those of its arrival date.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -32,7 +33,8 @@ pub enum RejectedBy {
 }
 
 impl RejectedBy {
-    fn as_str(self) -> &'static str {
+    /// The name in the table `quarantine/<feed>`.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Ingest => "ingest",
             Self::Build => "build",
@@ -44,7 +46,7 @@ impl RejectedBy {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QuarantinedRow {
     /// Why, as a name.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// Why, in words.
     pub detail: String,
     /// The file that delivered it.
@@ -68,7 +70,7 @@ pub fn to_batch(
         contracts::quarantine(),
         vec![
             Arc::new(StringArray::from(vec![by.as_str(); rows.len()])),
-            texts(&|row| Some(row.reason.to_owned())),
+            texts(&|row| Some(row.reason.clone().into_owned())),
             texts(&|row| Some(row.detail.clone())),
             texts(&|row| Some(row.file.clone())),
             Arc::new(rows.iter().map(|row| Some(row.line)).collect::<Int64Array>()),

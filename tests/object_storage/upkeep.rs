@@ -43,9 +43,13 @@ fn steps(workspace: &Workspace) -> Steps {
     workspace.exec(WITHDRAW).code(0);
     let withdrawn = contents(workspace);
     assert_ne!(withdrawn, delivered);
+    // The new times go on record first.
+    workspace.exec(&format!("retention --as-of 2026-01-09 {KEEP_NOTHING}")).code(0);
     workspace.exec("reprocess --from 2026-01-02 --timeout 10m").code(0);
     workspace.exec("reprocess --from 2026-01-02 --timeout 5m").code(0);
+    let plan = tidied(&workspace.json(&format!("maintain --dry-run {KEEP_NOTHING}")));
     let tidied = tidied(&workspace.json(&format!("maintain {KEEP_NOTHING}")));
+    assert_eq!(plan, tidied, "it did otherwise than it said");
     assert!(tidied.iter().any(|(_, removed, _)| *removed > 0), "{tidied:?}");
     workspace.exec("run").code(0);
     workspace.exec(WITHDRAW).code(0);

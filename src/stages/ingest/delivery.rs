@@ -1,6 +1,6 @@
 //! One commit of new files: their rows into raw, their broken records into quarantine.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use chrono::NaiveDate;
 use deltalake::DeltaTable;
 use deltalake::kernel::{Add, Transaction};
 
+use super::outcome::FileOutcome;
 use super::reading::{FileToRead, Reading};
 use super::{NewFile, Plan};
 use crate::lake::commits::{self, Change};
@@ -46,6 +47,7 @@ struct Delivered {
     ids: Vec<String>,
     rejected: Vec<Rejected>,
     read: FileTotals,
+    files: Vec<FileOutcome>,
 }
 
 /// A record that could not be read, and the delivery it came with.
@@ -80,9 +82,10 @@ impl Delivery<'_> {
         let rows = writer.rows();
         let adds = writer.close().await?;
         for rejected in &delivered.rejected {
-            *outcome.quarantined.entry(rejected.row.reason.to_owned()).or_default() += 1;
+            *outcome.quarantined.entry(rejected.row.reason.clone().into_owned()).or_default() += 1;
         }
         outcome.read = delivered.read;
+        outcome.files.extend(delivered.files);
         outcome.rows_new = Some(rows);
         outcome.rows_read = Some(rows + outcome.rows_quarantined());
         outcome.added = FileTotals::of_adds(&adds);
@@ -116,13 +119,16 @@ impl Delivery<'_> {
             .constants(&file.name, schema)
             .map_err(|source| IngestError::Rows { path: file.path.clone(), source })?;
         let mut rejected = Vec::new();
+        let mut rows = 0;
         let mut reading = Reading::start(self.file_to_read(file, schema));
         // The one place through which all records of a delivery pass.
         while let Some(parsed) = reading.next().await {
             writer.write(&parsed.rows, &constants).await?;
+            rows += parsed.rows.num_rows();
             rejected.extend(parsed.rejected);
         }
         let hash = self.hash_of_unchanged(new, reading).await?;
+        delivered.files.push(self.outcome(new, &hash, rows, &rejected));
         let feed = &self.stage.feed.name;
         let delivery = ids::delivery(feed, self.arrival_date, &file.name, &hash, self.late);
         let rejected = rejected
@@ -133,6 +139,27 @@ impl Delivery<'_> {
         delivered.read.files += 1;
         delivered.read.bytes += i64::try_from(file.bytes).unwrap_or(i64::MAX);
         Ok(())
+    }
+
+    fn outcome(
+        &self,
+        new: &NewFile<'_>,
+        hash: &str,
+        rows: usize,
+        rejected: &[RejectedRecord],
+    ) -> FileOutcome {
+        let mut reasons = BTreeMap::new();
+        for record in rejected {
+            *reasons.entry(record.reason.as_str().to_owned()).or_default() += 1;
+        }
+        FileOutcome {
+            content_hash: Some(hash.to_owned()),
+            status: new.status,
+            rows: i64::try_from(rows).ok(),
+            rows_rejected: i64::try_from(rejected.len()).ok(),
+            reasons,
+            ..FileOutcome::seen(new.file, self.arrival_date, self.late)
+        }
     }
 
     /// The hash of what was read, which is what the file still holds and what was planned with.
@@ -223,7 +250,7 @@ impl Delivery<'_> {
 
 fn quarantined(file: &SourceFile, record: RejectedRecord) -> QuarantinedRow {
     QuarantinedRow {
-        reason: record.reason.as_str(),
+        reason: record.reason.as_str().into(),
         detail: record.detail,
         file: file.name.clone(),
         line: i64::try_from(record.first_line).unwrap_or(i64::MAX),

@@ -7,7 +7,9 @@
 //! ```
 
 mod delivery;
+pub mod outcome;
 mod reading;
+pub mod recovery;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,12 +25,15 @@ use crate::lake::rules::RuleBook;
 use crate::lake::{LakeError, TableName};
 use crate::sources::SourceFile;
 use delivery::Delivery;
+use outcome::{FileOutcome, FileStatus};
 
 /// A file that raw does not hold yet.
 struct NewFile<'f> {
     file: &'f SourceFile,
     /// None where the file cannot be known, so that reading it once is enough.
     content_hash: Option<String>,
+    /// What it is when its rows are in raw.
+    status: FileStatus,
 }
 
 /// What raw and the files say of each other.
@@ -37,6 +42,8 @@ struct Plan<'f> {
     new: Vec<NewFile<'f>>,
     /// Ids of files whose size and time are to be remembered.
     seen: Vec<String>,
+    /// Files of which nothing is taken in.
+    skipped: Vec<FileOutcome>,
 }
 
 /// Appends those of `files` that were not delivered under `arrival_date` yet.
@@ -76,6 +83,7 @@ async fn ingest_once(
     if plan.new.is_empty() && plan.seen.is_empty() {
         return Ok(outcome);
     }
+    outcome.files.clone_from(&plan.skipped);
     let delivery = Delivery { stage, name, table, arrival_date, late, required };
     delivery.append(&plan, &mut outcome).await?;
     Ok(outcome)
@@ -129,7 +137,7 @@ async fn plan<'f>(
         }
         plan.seen.push(seen(late));
         if !known.contains_delivery_of(feed, arrival_date, &file.name) {
-            plan.new.push(NewFile { file, content_hash: None });
+            plan.new.push(NewFile { file, content_hash: None, status: FileStatus::Loaded });
             continue;
         }
         let hash = content_hash(file).await?;
@@ -139,11 +147,29 @@ async fn plan<'f>(
         let is_withdrawn = [LatePolicy::Bounded, LatePolicy::Accepted]
             .into_iter()
             .any(|mark| known.is_withdrawn(&delivery(mark)));
-        if !is_known && !is_withdrawn {
-            plan.new.push(NewFile { file, content_hash: Some(hash) });
+        if is_known || is_withdrawn {
+            plan.skipped.push(FileOutcome {
+                status: FileStatus::SkippedDuplicate,
+                content_hash: Some(hash),
+                ..FileOutcome::seen(file, arrival_date, late)
+            });
+            continue;
         }
+        let status = status_of_known(&known.deliveries_of(feed, arrival_date), file, &hash);
+        plan.new.push(NewFile { file, content_hash: Some(hash), status });
     }
     Ok(plan)
+}
+
+/// A file of which other content was delivered before has changed; one whose own content was, is
+/// taken in again as a load of history.
+fn status_of_known(deliveries: &[ids::Delivery], file: &SourceFile, hash: &str) -> FileStatus {
+    let mut of_file = deliveries.iter().filter(|delivery| delivery.file == file.name).peekable();
+    if of_file.peek().is_some() && of_file.all(|delivery| delivery.content_hash != hash) {
+        FileStatus::Changed
+    } else {
+        FileStatus::Loaded
+    }
 }
 
 async fn content_hash(file: &SourceFile) -> Result<String, IngestError> {
@@ -154,23 +180,23 @@ async fn content_hash(file: &SourceFile) -> Result<String, IngestError> {
     }
 }
 
-/// Those of `dates` with a file whose size and time raw has not seen under that date.
-pub async fn unseen(
+/// Those of the files of `dates` whose size and time raw has not seen under that date.
+pub async fn unseen<'f>(
     stage: &StageContext<'_>,
-    dates: &BTreeMap<NaiveDate, Vec<SourceFile>>,
+    dates: &'f BTreeMap<NaiveDate, Vec<SourceFile>>,
     late: LatePolicy,
-) -> Result<BTreeSet<NaiveDate>, LakeError> {
+) -> Result<BTreeMap<NaiveDate, Vec<&'f SourceFile>>, LakeError> {
     let known = known_ids(stage).await?;
     let is_seen = |date: NaiveDate, file: &SourceFile| {
         marks_known(late).iter().any(|mark| {
             known.contains(&ids::seen(&stage.feed.name, date, &file.name, &file.stat(), *mark))
         })
     };
-    Ok(dates
-        .iter()
-        .filter(|(date, files)| files.iter().any(|file| !is_seen(**date, file)))
-        .map(|(date, _)| *date)
-        .collect())
+    let unseen = dates.iter().map(|(date, files)| {
+        let unseen: Vec<_> = files.iter().filter(|file| !is_seen(*date, file)).collect();
+        (*date, unseen)
+    });
+    Ok(unseen.filter(|(_, files)| !files.is_empty()).collect())
 }
 
 /// Whether any file of the feed was ever taken in.
