@@ -70,7 +70,7 @@ impl EventReader {
         let mut id = |expression: &Expression, name: &'static str| {
             let values = evaluate(expression, &input, &DataType::Utf8, rejects)?;
             let values = values.as_string::<i32>().clone();
-            rejects.reject_where(Reason::MissingKey, name, |row| {
+            rejects.reject_where(&Reason::MissingKey, name, |row| {
                 values.is_null(row) || values.value(row).is_empty()
             });
             Ok::<_, DataFusionError>(values)
@@ -151,7 +151,7 @@ impl EventReader {
         let last = arrival.checked_add_days(Days::new(1)).map_or(i32::MAX, date32);
         let marked = column(raw, "_accept_late")?.as_boolean().clone();
         let pdate = &mapped.pdate;
-        rejects.reject_where_with(Reason::BeyondUpdateDepth, |row| {
+        rejects.reject_where_with(&Reason::BeyondUpdateDepth, |row| {
             let late = pdate.is_valid(row) && pdate.value(row) < first && !marked.value(row);
             late.then(|| {
                 let event_date = shown_date(pdate.value(row));
@@ -161,7 +161,7 @@ impl EventReader {
                 )
             })
         });
-        rejects.reject_where_with(Reason::InTheFuture, |row| {
+        rejects.reject_where_with(&Reason::InTheFuture, |row| {
             (pdate.is_valid(row) && pdate.value(row) > last).then(|| {
                 let event_date = shown_date(pdate.value(row));
                 format!("event date {event_date} is after arrival date {arrival} + 1 day")

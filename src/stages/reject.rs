@@ -66,12 +66,12 @@ impl Rejects {
     }
 
     /// Rejects every row for which `is_bad`.
-    pub fn reject_where(&mut self, reason: Reason, detail: &str, is_bad: impl Fn(usize) -> bool) {
+    pub fn reject_where(&mut self, reason: &Reason, detail: &str, is_bad: impl Fn(usize) -> bool) {
         self.reject_where_with(reason, |row| is_bad(row).then(|| detail.to_owned()));
     }
 
     /// Rejects every row for which `bad` gives a detail.
-    pub fn reject_where_with(&mut self, reason: Reason, bad: impl Fn(usize) -> Option<String>) {
+    pub fn reject_where_with(&mut self, reason: &Reason, bad: impl Fn(usize) -> Option<String>) {
         for (row, slot) in self.by_row.iter_mut().enumerate() {
             if slot.is_none() {
                 *slot = bad(row).map(|detail| (reason.clone(), detail));

@@ -108,7 +108,9 @@ fn an_expression_names_a_path_in_any_format() {
         workspace.exec("run").code(0);
         let price = if ending == "parquet" { "1.0" } else { "1.5" };
         let mut ods = workspace.ods_lines(&ODS);
-        ods.iter_mut().for_each(|line| *line = line.replace("9.0", "9"));
+        for line in &mut ods {
+            *line = line.replace("9.0", "9");
+        }
         assert_eq!(
             ods,
             [format!("u1,view,{price}"), "u2,buy,".into(), "u3,own,9".into()],
