@@ -107,15 +107,8 @@ fn an_expression_names_a_path_in_any_format() {
         write(&workspace, ending);
         workspace.exec("run").code(0);
         let price = if ending == "parquet" { "1.0" } else { "1.5" };
-        let mut ods = workspace.ods_lines(&ODS);
-        for line in &mut ods {
-            *line = line.replace("9.0", "9");
-        }
-        assert_eq!(
-            ods,
-            [format!("u1,view,{price}"), "u2,buy,".into(), "u3,own,9".into()],
-            "{ending}"
-        );
+        let built = [format!("u1,view,{price}"), "u2,buy,".into(), "u3,own,9".into()];
+        assert_eq!(ods_lines(&workspace), built, "{ending}");
         assert_eq!(
             workspace.raw_lines(&["u", "event_details.event_name"]),
             ["u1,view", "u2,buy", "u3,own"],
