@@ -11,6 +11,7 @@ use std::process::Child;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
+use sessionlake::lake::contracts::ODS_COLUMNS;
 
 use crate::support::buckets::Buckets;
 use crate::support::workspace::Workspace;
@@ -64,18 +65,7 @@ fn random_command(rng: &mut ChaCha8Rng) -> String {
 }
 
 fn contents(workspace: &Workspace) -> [Vec<String>; 2] {
-    let ods = workspace.ods_lines(&[
-        "user_id",
-        "event_id",
-        "timestamp",
-        "is_user_action",
-        "time_diff_ms",
-        "session_start",
-        "session_id",
-        "pdate",
-        "_updated_at",
-        "note",
-    ]);
+    let ods = workspace.ods_lines(&[&ODS_COLUMNS[..], &["note"]].concat());
     let mut quarantine =
         workspace.quarantine_lines(&["_updated_at", "stage", "reason", "_file", "_line"]);
     quarantine.retain(|line| !line.starts_with(EXPIRED));

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::{Mutex, OnceLock};
 
+use sessionlake::lake::contracts::ODS_COLUMNS;
+
 use super::points::{
     BUILD, FORCE, INGEST, JOIN, MAINTAIN, REPROCESS, RETENTION, RUN, SETTLE, WITHDRAW,
 };
@@ -154,19 +156,7 @@ pub struct Contents {
 impl Contents {
     pub fn of(workspace: &Workspace) -> Self {
         Self {
-            ods: workspace.ods_lines(&[
-                "user_id",
-                "product_code",
-                "event_id",
-                "timestamp",
-                "is_user_action",
-                "time_diff_ms",
-                "session_start",
-                "session_id",
-                "pdate",
-                "_updated_at",
-                "note",
-            ]),
+            ods: workspace.ods_lines(&[&ODS_COLUMNS[..], &["note"]].concat()),
             quarantine: workspace.quarantine_lines(&[
                 "_updated_at",
                 "stage",
