@@ -42,6 +42,17 @@ pub enum Dates {
     Range(NaiveDate, NaiveDate),
 }
 
+impl Dates {
+    /// The first and the last of them; none where no date is named.
+    pub fn range(self) -> Option<(NaiveDate, NaiveDate)> {
+        match self {
+            Self::CatchUp => None,
+            Self::One(date) => Some((date, date)),
+            Self::Range(from, to) => Some((from, to)),
+        }
+    }
+}
+
 /// What a person watching the run is told.
 pub trait Progress: Send + Sync {
     /// How many arrival dates a feed has to go.

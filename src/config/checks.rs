@@ -21,7 +21,7 @@ use crate::engine::shipped_checks::SHIPPED_CHECKS;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// It is logged and recorded.
+    /// It is logged, and stands in the result of the run.
     Warn,
     /// Nothing is published.
     Error,

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use super::StageContext;
 use super::error::BuildError;
-use super::events::{EventReader, column, date32};
+use super::events::{EventReader, column, date_literal};
 use super::mapping::CompiledBook;
 use super::merge::Candidates;
 use super::quarantine::{QuarantinedRow, RejectedBy, to_batch};
@@ -63,8 +63,7 @@ pub enum Files<'f> {
 impl Files<'_> {
     /// The condition on the raw rows of an arrival date.
     pub(crate) fn condition(self, arrival_date: NaiveDate) -> Expr {
-        let of_date = ident(UPDATED_AT)
-            .eq(lit(datafusion::common::ScalarValue::Date32(Some(date32(arrival_date)))));
+        let of_date = ident(UPDATED_AT).eq(date_literal(arrival_date));
         match self {
             Self::Only(delivered) => of_date.and(ident("_file").eq(lit(&*delivered.file))),
             Self::Without(delivered) if delivered.arrival_date == arrival_date => {

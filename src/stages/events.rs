@@ -13,7 +13,10 @@ use arrow::array::{
 use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, Date32Type};
 use chrono::{Days, NaiveDate};
+use datafusion::common::ScalarValue;
 use datafusion::error::DataFusionError;
+use datafusion::logical_expr::{Expr, lit};
+use datafusion::prelude::ident;
 
 use super::judgement::{Mapped, SessionJudge};
 use super::mapping::{CompiledBook, CompiledCheck, CompiledMapping};
@@ -240,6 +243,16 @@ pub(crate) fn column<'b>(
 /// Days since 1970-01-01.
 pub(crate) fn date32(date: NaiveDate) -> i32 {
     Date32Type::from_naive_date(date)
+}
+
+/// A date as it stands in a condition.
+pub(crate) fn date_literal(date: NaiveDate) -> Expr {
+    lit(ScalarValue::Date32(Some(date32(date))))
+}
+
+/// The condition that the date in `column` lies between two, both included.
+pub(crate) fn within(column: &str, (from, to): (NaiveDate, NaiveDate)) -> Expr {
+    ident(column).between(date_literal(from), date_literal(to))
 }
 
 fn shown_date(days: i32) -> String {

@@ -14,7 +14,7 @@ use deltalake::kernel::Transaction;
 
 use super::StageContext;
 use super::error::BuildError;
-use super::events::date32;
+use super::events::{date_literal, date32};
 use super::raw_rows::{rows_of, scan};
 use crate::lake::commits::{self, Change};
 use crate::lake::contracts::{self, UPDATED_AT};
@@ -157,8 +157,7 @@ async fn ingest_rows(
     table: &DeltaTable,
     withdrawn: &WithdrawnFiles,
 ) -> Result<Vec<RecordBatch>, BuildError> {
-    let date = |date: &NaiveDate| lit(datafusion::common::ScalarValue::Date32(Some(date32(*date))));
-    let literals = withdrawn.keys().map(date).collect();
+    let literals = withdrawn.keys().map(|date| date_literal(*date)).collect();
     let schema = contracts::quarantine();
     let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
     let rows = |source: DataFusionError| BuildError::Rows {
@@ -170,7 +169,8 @@ async fn ingest_rows(
         .and(ident("stage").eq(lit(RejectedBy::Ingest.as_str())));
     for (of, files) in withdrawn.iter().filter(|(_, files)| !files.is_empty()) {
         let files = files.iter().map(|file| lit(file.as_str())).collect();
-        let is_withdrawn = ident(UPDATED_AT).eq(date(of)).and(ident("_file").in_list(files, false));
+        let is_withdrawn =
+            ident(UPDATED_AT).eq(date_literal(*of)).and(ident("_file").in_list(files, false));
         kept = kept.and(not(is_withdrawn));
     }
     let frame = scan(context, name, table).await?;
