@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use chrono::NaiveDate;
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, encrypted::NotEncrypted};
 use crate::engine::EngineError;
 use crate::generate::GenerateError;
 use crate::lake::LakeError;
@@ -192,6 +192,17 @@ pub enum JobError {
     /// `generate`.
     #[error(transparent)]
     Generate(#[from] GenerateError),
+    /// `secret encrypt`.
+    #[error(transparent)]
+    Encrypt(#[from] NotEncrypted),
+    /// `secret keygen`.
+    #[error("cannot write a new identity to {}; name a file that is not there yet", file.display())]
+    Keygen {
+        /// Where to.
+        file: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
     /// Logging cannot start.
     #[error("the log filter is not valid; check the environment variable RUST_LOG")]
     Telemetry(#[from] crate::telemetry::TelemetryError),
@@ -231,6 +242,8 @@ impl JobError {
             | Self::ForceWithoutDate => "config",
             Self::Lake(_)
             | Self::Engine(_)
+            | Self::Encrypt(_)
+            | Self::Keygen { .. }
             | Self::Telemetry(_)
             | Self::Output { .. }
             | Self::Runtime(_) => "start",
@@ -256,6 +269,7 @@ impl JobError {
             | Self::EmptyRange { .. }
             | Self::ForceWithoutDate => Verdict::FixConfiguration,
             Self::Generate(error) if error.is_usage() => Verdict::FixConfiguration,
+            Self::Encrypt(error) if error.is_usage() => Verdict::FixConfiguration,
             Self::Build { source, .. }
             | Self::Retention { source, .. }
             | Self::Reprocess { source, .. }
@@ -284,7 +298,11 @@ impl JobError {
 }
 
 fn of_lake(error: &LakeError) -> Verdict {
-    if error.is_conflict() { Verdict::Retry } else { Verdict::FixInput }
+    match error {
+        LakeError::Credential(_) => Verdict::FixConfiguration,
+        _ if error.is_conflict() => Verdict::Retry,
+        _ => Verdict::FixInput,
+    }
 }
 
 fn of_build(error: &BuildError) -> Verdict {

@@ -14,7 +14,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use sha2::{Digest as _, Sha256};
 
 use crate::clock;
-use crate::config::{Config, FeedConfig, OnMissing, StorageSettings, redacted};
+use crate::config::{Config, FeedConfig, OnMissing, StorageSettings, concealed, redacted};
 use crate::engine::Engine;
 use crate::error::JobError;
 use crate::lake::ids::LatePolicy;
@@ -482,7 +482,8 @@ fn config_hash(feed: &FeedConfig) -> String {
     format!("{digest:x}").chars().take(CONFIG_HASH_CHARACTERS).collect()
 }
 
-/// An error and its causes in one line each, without repeating what a cause says already.
+/// An error and its causes in one line each, without repeating what a cause says already, and
+/// without any secret that one of them quotes.
 pub fn error_chain(error: &dyn std::error::Error) -> String {
     let mut chain = error.to_string();
     let mut cause = error.source();
@@ -494,5 +495,5 @@ pub fn error_chain(error: &dyn std::error::Error) -> String {
         }
         cause = error.source();
     }
-    chain
+    concealed(&chain).into_owned()
 }

@@ -1,9 +1,11 @@
 //! Logs on standard error: text for people, JSON lines for collectors.
 
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
+
+use crate::config::concealed;
 
 /// Form of the log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -34,7 +36,7 @@ pub fn start(format: LogFormat, verbose: u8) -> Result<(), TelemetryError> {
     };
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
+        .with_writer(|| Concealing)
         .with_ansi(io::stderr().is_terminal());
     // A second start in one process (tests) keeps the first.
     let _ = match format {
@@ -42,4 +44,18 @@ pub fn start(format: LogFormat, verbose: u8) -> Result<(), TelemetryError> {
         LogFormat::Json => builder.json().try_init(),
     };
     Ok(())
+}
+
+/// Standard error, any secret replaced. Each log line comes in one piece.
+struct Concealing;
+
+impl Write for Concealing {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        io::stderr().write_all(concealed(&String::from_utf8_lossy(line)).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }

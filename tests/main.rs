@@ -14,6 +14,7 @@
 //! - `races`: four processes at a time with random commands on one lake.
 //! - `real_data`: a year of retail and a git history, compared with the reference.
 //! - `scope_law`: ten thousand histories on winners, scope and sessions of a key alone.
+//! - `secrets`: values by reference: found, never printed, never recorded.
 //! - `window_function`: the SQL function beside the walk that ODS is built with.
 
 #![allow(
@@ -40,5 +41,6 @@ mod object_storage;
 mod races;
 mod real_data;
 mod scope_law;
+mod secrets;
 mod support;
 mod window_function;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use chrono::NaiveDate;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::config::encrypted::Recipient;
 use crate::stages::ingest::outcome::FileStatus;
 use crate::telemetry::LogFormat;
 
@@ -133,6 +134,14 @@ pub(super) enum Command {
     Config {
         #[command(subcommand)]
         command: ConfigCommand,
+    },
+    /// Encrypt values for the configuration
+    #[command(
+        after_help = "Example:\n  sessionlake secret encrypt --recipient age1... < password.txt"
+    )]
+    Secret {
+        #[command(subcommand)]
+        command: SecretCommand,
     },
 }
 
@@ -458,4 +467,37 @@ pub(super) struct ConfigArgs {
     /// Override a setting, as in `run`
     #[arg(long, value_name = "KEY=VALUE")]
     pub(super) set: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SecretCommand {
+    /// Encrypt the value on standard input, for a key of the configuration
+    ///
+    /// What is printed, age:..., stands in the configuration in place of the value. It is decrypted
+    /// when it is used, with the identity in the file that the environment variable
+    /// SESSIONLAKE_IDENTITY_FILE names.
+    #[command(
+        after_help = "Example:\n  sessionlake secret encrypt --recipient age1... < password.txt"
+    )]
+    Encrypt(EncryptArgs),
+    /// Make a new identity: the key that decrypts values, and the recipient to encrypt them for
+    ///
+    /// Those of age-keygen do as well.
+    #[command(after_help = "Example:\n  sessionlake secret keygen --out identity.txt")]
+    Keygen(KeygenArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct EncryptArgs {
+    /// For whom: the public half of an identity (may be given several times; each can decrypt)
+    #[arg(long, value_name = "age1...", required = true)]
+    pub(super) recipient: Vec<Recipient>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct KeygenArgs {
+    /// A new file for the identity, readable by this user alone; the recipient is printed
+    /// [default: both are printed]
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: Option<PathBuf>,
 }

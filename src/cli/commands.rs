@@ -9,7 +9,7 @@ use super::args::{
     Global, ReprocessArgs, RetentionArgs, WithdrawArgs,
 };
 use super::progress::Bar;
-use super::{check, files, maintain, output, quarantine};
+use super::{check, files, maintain, output, quarantine, secret};
 use crate::config::{self, Config, FeedConfig, LoadOptions};
 use crate::engine::Engine;
 use crate::error::JobError;
@@ -44,6 +44,7 @@ pub(super) async fn execute(arguments: Arguments) -> Result<Ended, JobError> {
         Command::Generate(options) => generate(&global, options).map(|()| Ended::Done),
         Command::Doctor(args) => doctor(&global, args.set).await,
         Command::Config { command } => configure(&global, command).await.map(|()| Ended::Done),
+        Command::Secret { command } => secret::secret(&global, command).map(|()| Ended::Done),
         Command::Run(args) => {
             let action = Action::Run(dates(&args.dates)?, rule_change(args.accept_rule_change));
             on_feeds(&global, &args.feeds, action).await

@@ -7,11 +7,13 @@ use bytesize::ByteSize;
 use chrono::SecondsFormat;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::args::OutputFormat;
 use crate::clock;
-use crate::config::Config;
+use crate::config::encrypted::Recipient;
+use crate::config::{Config, Reference, concealed};
 use crate::error::JobError;
 use crate::generate::GenerateSummary;
 use crate::inspect::doctor::Check;
@@ -53,8 +55,9 @@ pub(super) fn later_errors(format: LogFormat, errors: &[JobError]) {
     errors.iter().skip(1).for_each(|later| error(format, later));
 }
 
-/// Prints to standard output.
+/// Prints to standard output, any secret replaced.
 pub(super) fn text(text: &str) -> Result<(), JobError> {
+    let text = concealed(text);
     let mut stdout = io::stdout().lock();
     let written = stdout
         .write_all(text.as_bytes())
@@ -409,6 +412,38 @@ pub(super) fn generated(format: OutputFormat, summary: &GenerateSummary) -> Resu
             summary.conflicting_rows,
             ByteSize(summary.bytes)
         )),
+    }
+}
+
+/// A value as the configuration takes it.
+pub(super) fn encrypted(format: OutputFormat, value: &Reference) -> Result<(), JobError> {
+    match format {
+        OutputFormat::Json => document(&json!({ "value": value.to_string() })),
+        OutputFormat::Table => text(&value.to_string()),
+    }
+}
+
+/// For whom values are to be encrypted.
+pub(super) fn recipient(format: OutputFormat, recipient: &Recipient) -> Result<(), JobError> {
+    match format {
+        OutputFormat::Json => document(&json!({ "recipient": recipient.to_string() })),
+        OutputFormat::Table => text(&recipient.to_string()),
+    }
+}
+
+/// A new identity that goes to no file; `file` is what that file would hold.
+pub(super) fn identity(
+    format: OutputFormat,
+    recipient: &Recipient,
+    identity: &SecretString,
+    file: &str,
+) -> Result<(), JobError> {
+    match format {
+        OutputFormat::Json => document(&json!({
+            "recipient": recipient.to_string(),
+            "identity": identity.expose_secret(),
+        })),
+        OutputFormat::Table => text(file),
     }
 }
 

@@ -13,7 +13,7 @@ use super::layers::Layers;
 use super::location::{self, Roots};
 use super::problems::Problems;
 use super::reason::Reason;
-use super::{Config, schema, validate, written};
+use super::{Config, schema, secret, validate, written};
 
 const DEFAULT_FILE: &str = "sessionlake.toml";
 
@@ -24,7 +24,8 @@ pub struct LoadOptions {
     pub file: Option<PathBuf>,
     /// `--lake`: a path relative to the current directory, or `s3://bucket/prefix`.
     pub lake: Option<String>,
-    /// The environment; only variables that start with `SESSIONLAKE__` are looked at.
+    /// The environment; only variables that start with `SESSIONLAKE__` are looked at, and those
+    /// that a value refers to.
     pub environment: Vec<(String, String)>,
     /// `--set` arguments such as `session.timeout=10m` or `events:session.timeout=10m`; of two
     /// for the same key the later counts.
@@ -35,6 +36,13 @@ pub struct LoadOptions {
 impl fmt::Debug for LoadOptions {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("LoadOptions").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+impl LoadOptions {
+    fn variable(&self, name: &str) -> Option<String> {
+        let (_, value) = self.environment.iter().find(|(variable, _)| variable == name)?;
+        Some(value.clone())
     }
 }
 
@@ -77,6 +85,8 @@ pub(crate) fn from_text(
     if let Some(lake) = &options.lake {
         layers.lake(lake);
     }
+    let environment = |name: &str| options.variable(name);
+    secret::resolve(&mut table, roots, &environment, &mut problems);
     let config = deserialized(table, &mut problems)
         .and_then(|file| validate::config(file, roots, &mut problems));
     match config {

@@ -31,6 +31,7 @@ mod problems;
 mod reason;
 mod rules;
 mod schema;
+mod secret;
 mod show;
 mod storage;
 #[cfg(test)]
@@ -48,6 +49,8 @@ pub use error::{ConfigError, Origin, Position, Problem};
 pub use load::{LoadOptions, load};
 pub(crate) use location::redacted;
 pub use rules::{Difference, EventMapping, SessionRules, WindowRules};
+pub use secret::{IDENTITY_FILE, Reference, References, Secret, encrypted};
+pub(crate) use secret::{conceal, concealed};
 pub use show::show;
 pub use storage::StorageSettings;
 
@@ -59,6 +62,8 @@ pub const ARRIVAL_DATE: &str = "{arrival_date}";
 pub struct Config {
     /// Folder of the configuration file, absolute; relative paths written in the file start here.
     pub base_dir: PathBuf,
+    /// The values that were looked up elsewhere.
+    pub references: References,
     /// `[lake]`: where the tables live.
     pub lake: LakeConfig,
     /// `[engine]`: what a run may use of the machine.

@@ -3,12 +3,15 @@
 use super::error::{ConfigError, Origin, Problem};
 use super::reason::{Reason, Suggestion};
 use super::schema;
+use super::secret::{References, is_credential};
 use super::written::Origins;
 
 /// Collects problems under the paths of their keys, such as `feed[0].session.timeout`.
 #[derive(Debug)]
 pub(crate) struct Problems {
     pub(crate) origins: Origins,
+    /// Whose values no message may quote.
+    pub(crate) references: References,
     /// The name of each feed where it is known, to show beside its index.
     feed_names: Vec<Option<String>>,
     found: Vec<Problem>,
@@ -18,7 +21,8 @@ pub(crate) struct Problems {
 
 impl Problems {
     pub(crate) fn new(origins: Origins, feed_names: Vec<Option<String>>) -> Self {
-        Self { origins, feed_names, found: Vec::new(), settled: Vec::new() }
+        let (references, found, settled) = (References::default(), Vec::new(), Vec::new());
+        Self { origins, references, feed_names, found, settled }
     }
 
     /// The name of each feed, `None` where it was not written as text.
@@ -37,8 +41,26 @@ impl Problems {
     /// Records what is wrong with a value that came from `origin`.
     pub(crate) fn add_from(&mut self, path: &str, origin: Origin, reason: Reason) {
         self.settled.push(path.to_owned());
+        let reason = self.without_value(path, reason);
         let example = schema::example(path);
         self.found.push(Problem { key: self.shown(path), origin, reason, example });
+    }
+
+    /// A reason that quotes no value that is a secret.
+    fn without_value(&self, path: &str, reason: Reason) -> Reason {
+        let quoted = match &reason {
+            Reason::FormatNotInferred { .. } => path.replace(".format", ".path"),
+            // What is wrong there is not the value.
+            Reason::BadCheck { .. } => return reason,
+            _ => path.to_owned(),
+        };
+        match self.references.at(&quoted) {
+            Some(reference) => Reason::UnusableReferenced { reference: reference.in_messages() },
+            None if is_credential(path) && matches!(reason, Reason::WrongType { .. }) => {
+                Reason::CredentialNotText
+            }
+            None => reason,
+        }
     }
 
     /// Records a key that does not exist. The key it was probably meant to be is not missing then.

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::check_fault::CheckFault;
+use super::secret::{BadReference, Unresolved};
 use super::{schema, units};
 
 /// What is wrong with one value. The message of each variant says what its fields hold.
@@ -95,6 +96,22 @@ pub(crate) enum Reason {
     UnknownParameter { name: String, known: Vec<String> },
     #[error("the parameter `{name}` ({kind}) is missing")]
     MissingParameter { name: String, kind: &'static str },
+    #[error(transparent)]
+    BadReference(BadReference),
+    #[error(transparent)]
+    Unresolved(Unresolved),
+    #[error(
+        "the lake records names, columns and rules for all who read it, so no secret can stand here"
+    )]
+    RecordedReference,
+    #[error("the value of {reference} cannot be used here")]
+    UnusableReferenced { reference: String },
+    #[error("a credential is text in quotation marks")]
+    CredentialNotText,
+    #[error("this is no credential: it has more than printable ASCII in it")]
+    NoCredential,
+    #[error("everyone on this machine can see a credential in an argument")]
+    CredentialInArgument,
 }
 
 /// The key that was probably meant.
@@ -145,6 +162,8 @@ impl Reason {
                 "write for example `{example}`; \
                  the parts are listed at https://docs.rs/chrono/latest/chrono/format/strftime/"
             ),
+            Self::BadReference(bad) => bad.next_step().to_owned(),
+            Self::Unresolved(unresolved) => unresolved.next_step(),
             _ => self.fixed_step(example),
         }
     }
@@ -178,6 +197,8 @@ impl Reason {
                 "give them in a [[feed.checks.use]] section".to_owned()
             }
             Self::BadCheckName { .. } => "use a-z, 0-9 and `_`, a letter first".to_owned(),
+            Self::RecordedReference => "write the value itself".to_owned(),
+            Self::CredentialInArgument => "give `env:NAME` or `file:PATH` in its place".to_owned(),
             Self::CheckNameTaken { .. } => "add another `name` to this use of it".to_owned(),
             _ => format!("write for example `{example}`"),
         }

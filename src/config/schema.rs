@@ -91,9 +91,9 @@ const LAKE: &[Key] =
 const STORAGE: &[Key] = &[
     text("endpoint", "\"http://127.0.0.1:9000\""),
     text("region", "\"eu-central-1\""),
-    text("access_key_id", "\"sessionlake\""),
-    text("secret_access_key", "\"...\""),
-    text("session_token", "\"...\""),
+    text("access_key_id", "\"env:LAKE_KEY_ID\""),
+    text("secret_access_key", "\"env:LAKE_KEY\""),
+    text("session_token", "\"env:LAKE_TOKEN\""),
     boolean("allow_http", "true"),
     boolean("path_style", "true"),
     integer("retries", "8"),

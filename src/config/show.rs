@@ -3,26 +3,35 @@
 use super::file::{
     EngineFile, EventFile, FeedFile, File, LakeFile, RetentionFile, SessionFile, WindowFile,
 };
-use super::{Config, EventMapping, FeedConfig, SessionRules, WindowRules, location, units};
+use super::{
+    Config, EventMapping, FeedConfig, References, SessionRules, WindowRules, location, units,
+};
 
-/// The effective configuration as TOML: every default filled in, every path absolute, credentials
-/// replaced by `***`. Without credentials it reads back as the same configuration.
+/// The effective configuration as TOML: every default filled in, every path absolute, references
+/// as they are, credentials that are written in it replaced by `***`. Without those it reads back as
+/// the same configuration.
 ///
 /// Keys that have no value (`columns`, `spill_dir`, `threads`, `timestamp_format`) are left out.
 pub fn show(config: &Config) -> String {
+    let references = &config.references;
+    let shown = |path: &str, value: String| Some(references.shown(path, || value));
     let file = File {
         lake: LakeFile {
-            url: Some(config.lake.redacted_url()),
-            compression: Some(config.lake.compression.as_str().to_owned()),
-            storage: config.lake.storage.shown(),
+            url: shown("lake.url", config.lake.redacted_url()),
+            compression: shown("lake.compression", config.lake.compression.as_str().to_owned()),
+            storage: config.lake.storage.shown(references),
         },
         engine: EngineFile {
-            memory_limit: Some(units::format_bytes(config.engine.memory_limit_bytes)),
+            memory_limit: shown(
+                "engine.memory_limit",
+                units::format_bytes(config.engine.memory_limit_bytes),
+            ),
             spill_dir: config
                 .engine
                 .spill_dir
                 .as_ref()
-                .map(|folder| location::redacted(&folder.to_string_lossy())),
+                .map(|folder| location::redacted(&folder.to_string_lossy()))
+                .and_then(|folder| shown("engine.spill_dir", folder)),
             threads: config.engine.threads.and_then(|threads| i64::try_from(threads).ok()),
         },
         retention: RetentionFile {
@@ -30,23 +39,28 @@ pub fn show(config: &Config) -> String {
             removed_files_days: Some(config.retention.removed_files_days.into()),
             log_days: Some(config.retention.log_days.into()),
         },
-        feed: config.feeds.iter().map(feed).collect(),
+        feed: config.feeds.iter().enumerate().map(|(at, one)| feed(at, one, references)).collect(),
     };
     toml::to_string_pretty(&file)
         .unwrap_or_else(|error| format!("# the configuration cannot be shown: {error}\n"))
 }
 
-fn feed(feed: &FeedConfig) -> FeedFile {
+fn feed(index: usize, feed: &FeedConfig, references: &References) -> FeedFile {
+    let shown = |key: &str, value: String| {
+        Some(references.shown(&format!("feed[{index}].{key}"), || value))
+    };
+    let mut checks = feed.checks.written.clone();
+    checks.folder = checks.folder.and_then(|folder| shown("checks.folder", folder));
     FeedFile {
         name: Some(feed.name.clone()),
-        path: Some(location::redacted(&feed.path)),
-        format: Some(feed.format.to_string()),
+        path: shown("path", location::redacted(&feed.path)),
+        format: shown("format", feed.format.to_string()),
         columns: feed.columns.clone(),
-        on_missing: Some(feed.on_missing.to_string()),
+        on_missing: shown("on_missing", feed.on_missing.to_string()),
         event: event(&feed.event),
         session: session(&feed.session),
         window: window(&feed.window),
-        checks: feed.checks.written.clone(),
+        checks,
     }
 }
 

@@ -3,13 +3,15 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
+use super::error::Origin;
 use super::file::StorageFile;
+use super::location::Roots;
 use super::problems::Problems;
 use super::reason::Reason;
+use super::secret::{Reference, References, Secret, is_credential_text};
 use super::validate::{optional, whole_number};
 
 const RETRIES: RangeInclusive<u32> = 0..=20;
-const HIDDEN: &str = "***";
 
 /// How an object store is reached. What is not set comes from the environment (`AWS_*`), and else
 /// from the store's own defaults.
@@ -21,11 +23,11 @@ pub struct StorageSettings {
     pub region: Option<String>,
     /// Whose requests these are. Given with its secret, and then nothing of `AWS_ACCESS_KEY_ID`,
     /// `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN` is taken.
-    pub access_key_id: Option<String>,
+    pub access_key_id: Option<Secret>,
     /// Its secret.
-    pub secret_access_key: Option<String>,
+    pub secret_access_key: Option<Secret>,
     /// The token of temporary credentials.
-    pub session_token: Option<String>,
+    pub session_token: Option<Secret>,
     /// Whether a server without TLS may be talked to.
     pub allow_http: Option<bool>,
     /// Whether the bucket stands in the path (most servers but AWS) or in the name of the host.
@@ -38,17 +40,21 @@ pub struct StorageSettings {
 /// Shows no secret.
 impl fmt::Debug for StorageSettings {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.shown(), formatter)
+        fmt::Debug::fmt(&self.shown(&References::default()), formatter)
     }
 }
 
 impl StorageSettings {
-    /// The settings as written, each secret as `***`.
-    pub(crate) fn shown(&self) -> StorageFile {
-        let hidden = |secret: &Option<String>| secret.as_ref().map(|_| HIDDEN.to_owned());
+    /// The settings as written: each reference, and each secret as `***`.
+    pub(crate) fn shown(&self, references: &References) -> StorageFile {
+        let hidden = |secret: &Option<Secret>| secret.as_ref().map(Secret::shown);
+        let text = |key: &str, value: &Option<String>| {
+            let value = value.as_deref().map(super::location::redacted)?;
+            Some(references.shown(&format!("lake.storage.{key}"), || value))
+        };
         StorageFile {
-            endpoint: self.endpoint.as_deref().map(super::location::redacted),
-            region: self.region.clone(),
+            endpoint: text("endpoint", &self.endpoint),
+            region: text("region", &self.region),
             access_key_id: hidden(&self.access_key_id),
             secret_access_key: hidden(&self.secret_access_key),
             session_token: hidden(&self.session_token),
@@ -58,14 +64,21 @@ impl StorageSettings {
         }
     }
 
-    pub(crate) fn checked(file: StorageFile, problems: &mut Problems) -> Option<Self> {
+    pub(crate) fn checked(
+        file: StorageFile,
+        roots: &Roots,
+        problems: &mut Problems,
+    ) -> Option<Self> {
         let retries = match file.retries {
             None => None,
             written => Some(whole_number(problems, "lake.storage.retries", written, 0, RETRIES)?),
         };
-        let access_key_id = optional(file.access_key_id);
-        let secret_access_key = optional(file.secret_access_key);
-        let session_token = optional(file.session_token);
+        let mut secret = |key: &str, written: Option<String>| {
+            credential(&format!("lake.storage.{key}"), written, roots, problems)
+        };
+        let access_key_id = secret("access_key_id", file.access_key_id);
+        let secret_access_key = secret("secret_access_key", file.secret_access_key);
+        let session_token = secret("session_token", file.session_token);
         if access_key_id.is_some() || secret_access_key.is_some() || session_token.is_some() {
             // The rest of it in the environment would be that of somebody else.
             let keys =
@@ -84,5 +97,33 @@ impl StorageSettings {
             path_style: file.path_style,
             retries,
         })
+    }
+}
+
+/// The credential at a path, not looked up; `None` where there is none, or with the reason among the
+/// problems.
+fn credential(
+    path: &str,
+    written: Option<String>,
+    roots: &Roots,
+    problems: &mut Problems,
+) -> Option<Secret> {
+    let written = optional(written)?;
+    let origin = problems.origins.of_value(path);
+    match Reference::parse(&written, roots.of(&origin)) {
+        Some(Ok(reference)) => Some(Secret::referenced(reference, path, origin)),
+        Some(Err(bad)) => {
+            problems.add(path, Reason::BadReference(bad));
+            None
+        }
+        None if matches!(origin, Origin::Set { .. }) => {
+            problems.add(path, Reason::CredentialInArgument);
+            None
+        }
+        None if !is_credential_text(&written) => {
+            problems.add(path, Reason::NoCredential);
+            None
+        }
+        None => Some(Secret::from(written.as_str())),
     }
 }

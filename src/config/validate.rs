@@ -28,7 +28,9 @@ pub(crate) fn config(file: File, roots: &Roots, problems: &mut Problems) -> Opti
     let engine = engine(file.engine, roots, problems);
     let retention = retention(&file.retention, problems);
     let feeds = feed::feeds(file.feed, roots, problems);
+    let references = std::mem::take(&mut problems.references);
     Some(Config {
+        references,
         base_dir: roots.base.clone(),
         lake: lake?,
         engine: engine?,
@@ -46,7 +48,7 @@ fn lake(file: LakeFile, roots: &Roots, problems: &mut Problems) -> Option<LakeCo
         }
         None => Some(Compression::default()),
     };
-    let storage = StorageSettings::checked(file.storage, problems);
+    let storage = StorageSettings::checked(file.storage, roots, problems);
     Some(LakeConfig { url: url?, compression: compression?, storage: storage? })
 }
 

@@ -8,10 +8,14 @@ use deltalake::kernel::transaction::TransactionError;
 use super::TableName;
 use super::commits::CommitName;
 use super::probe::ProbeError;
+use crate::config::ConfigError;
 
 /// A failure to read, write or describe a table of the lake.
 #[derive(Debug, thiserror::Error)]
 pub enum LakeError {
+    /// A credential of the store cannot be looked up.
+    #[error(transparent)]
+    Credential(#[from] ConfigError),
     /// The lake's URL cannot be parsed.
     #[error("the location `{location}` is not a URL; give a folder or s3://bucket/prefix")]
     BadLocation {

@@ -341,7 +341,9 @@ fn root_of_store(url: &str) -> Result<Url, LakeError> {
 
 /// The store of `root`, metered. One client serves every table.
 fn metered_store(root: &Url, storage: &StorageSettings) -> Result<MeteredStore, LakeError> {
-    let known = Known::here(storage);
+    // A disk asks for no credentials, so that none are looked up.
+    let nothing = StorageSettings::default();
+    let known = Known::here(if root.scheme() == "file" { &nothing } else { storage })?;
     let store: Arc<dyn ObjectStore> = match known.client(root) {
         Some(client) => client.map(|client| Arc::new(client) as _).map_err(DeltaTableError::from),
         None => store_of_factory(root, &known),

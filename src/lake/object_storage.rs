@@ -143,7 +143,7 @@ mod tests {
         let root = Url::parse("s3://bucket/lake/").unwrap();
         let endpoint = Some("http://127.0.0.1:9000".to_owned());
         let settings = StorageSettings { endpoint, ..StorageSettings::default() };
-        let storage = ObjectStorage::of(&root, &Known::of(&settings, [])).unwrap();
+        let storage = ObjectStorage::of(&root, &Known::of(&settings, []).unwrap()).unwrap();
         let error = StoreError::Generic { store: "S3", source: answer.into() };
         chain(&storage.explained(error))
     }

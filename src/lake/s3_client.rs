@@ -7,9 +7,10 @@ use std::time::Duration;
 use deltalake::logstore::StorageConfig;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey as Key};
 use object_store::{ClientConfigKey, RetryConfig};
+use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
-use crate::config::StorageSettings;
+use crate::config::{ConfigError, Secret, StorageSettings, conceal};
 
 const DEFAULT_RETRIES: u32 = 8;
 /// No request is repeated after this time.
@@ -18,30 +19,33 @@ const RETRY_TIMEOUT: Duration = Duration::from_mins(1);
 /// the configuration: a part of it there would make a third one, which no store knows.
 const IDENTITY: [Key; 3] = [Key::AccessKeyId, Key::SecretAccessKey, Key::Token];
 
-/// What is known of a store before anybody asks it.
+/// What is known of a store before anybody asks it. Credentials are in it.
 #[derive(Debug)]
 pub(super) struct Known {
     settings: HashMap<Key, String>,
+    identity: HashMap<Key, SecretString>,
     is_identity_written: bool,
     retry: RetryConfig,
 }
 
 impl Known {
     /// As [`Known::of`], with the environment of this process.
-    pub(super) fn here(storage: &StorageSettings) -> Self {
+    pub(super) fn here(storage: &StorageSettings) -> Result<Self, ConfigError> {
         let variables = std::env::vars_os();
         let texts =
             variables.filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
         Self::of(storage, texts)
     }
 
-    /// The settings of `storage`, and the variables of the environment that say more.
+    /// The settings of `storage`, and the variables of the environment that say more. Credentials
+    /// that are references are looked up.
     pub(super) fn of(
         storage: &StorageSettings,
         environment: impl IntoIterator<Item = (String, String)>,
-    ) -> Self {
+    ) -> Result<Self, ConfigError> {
         let mut settings: HashMap<Key, String> = written(storage).collect();
-        let is_identity_written = settings.contains_key(&Key::AccessKeyId);
+        let mut identity = written_identity(storage)?;
+        let is_identity_written = !identity.is_empty();
         let mut variables: Vec<(String, String)> = environment
             .into_iter()
             .filter(|(name, value)| name.starts_with("AWS_") && !value.is_empty())
@@ -50,7 +54,16 @@ impl Known {
         variables.sort_by(|left, right| right.cmp(left));
         for (name, value) in variables {
             match Key::from_str(&name.to_ascii_lowercase()) {
-                Ok(key) if is_identity_written && IDENTITY.contains(&key) => {}
+                Ok(key) if IDENTITY.contains(&key) => {
+                    if !is_identity_written {
+                        let value = SecretString::from(value);
+                        // The id names who asks, and is no secret there.
+                        if key != Key::AccessKeyId {
+                            conceal(&value, &name);
+                        }
+                        identity.entry(key).or_insert(value);
+                    }
+                }
                 Ok(key) => drop(settings.entry(key).or_insert(value)),
                 Err(_) => {}
             }
@@ -60,7 +73,7 @@ impl Known {
             retry_timeout: RETRY_TIMEOUT,
             ..RetryConfig::default()
         };
-        Self { settings, is_identity_written, retry }
+        Ok(Self { settings, identity, is_identity_written, retry })
     }
 
     /// URL of the server; `None` means AWS.
@@ -85,22 +98,27 @@ impl Known {
             return None;
         }
         let builder = AmazonS3Builder::new().with_url(root.as_str());
-        let builder = self.settings.iter().fold(builder.with_retry(self.retry.clone()), with);
+        let builder = self.all().fold(builder.with_retry(self.retry.clone()), with);
         Some(builder.build())
     }
 
     /// The settings under the names that the library's factory knows.
     pub(super) fn options(&self) -> StorageConfig {
-        let named = |(key, value): (&Key, &String)| (key.as_ref().to_owned(), value.clone());
+        let named = |(key, value): (&Key, &str)| (key.as_ref().to_owned(), value.to_owned());
         StorageConfig {
-            raw: self.settings.iter().map(named).collect(),
+            raw: self.all().map(named).collect(),
             retry: self.retry.clone(),
             ..StorageConfig::default()
         }
     }
+
+    fn all(&self) -> impl Iterator<Item = (&Key, &str)> {
+        let settings = self.settings.iter().map(|(key, value)| (key, value.as_str()));
+        settings.chain(self.identity.iter().map(|(key, value)| (key, value.expose_secret())))
+    }
 }
 
-fn with(builder: AmazonS3Builder, (key, value): (&Key, &String)) -> AmazonS3Builder {
+fn with(builder: AmazonS3Builder, (key, value): (&Key, &str)) -> AmazonS3Builder {
     builder.with_config(*key, value)
 }
 
@@ -110,13 +128,26 @@ fn written(storage: &StorageSettings) -> impl Iterator<Item = (Key, String)> {
     let written = [
         (Key::Endpoint, text(&storage.endpoint)),
         (Key::Region, text(&storage.region)),
-        (Key::AccessKeyId, text(&storage.access_key_id)),
-        (Key::SecretAccessKey, text(&storage.secret_access_key)),
-        (Key::Token, text(&storage.session_token)),
         (Key::Client(ClientConfigKey::AllowHttp), flag(storage.allow_http)),
         (Key::VirtualHostedStyleRequest, flag(storage.path_style.map(|in_path| !in_path))),
     ];
     written.into_iter().filter_map(|(key, value)| Some((key, value?)))
+}
+
+/// The credentials of the configuration, all of them or none.
+fn written_identity(storage: &StorageSettings) -> Result<HashMap<Key, SecretString>, ConfigError> {
+    let written = [
+        (Key::AccessKeyId, &storage.access_key_id),
+        (Key::SecretAccessKey, &storage.secret_access_key),
+        (Key::Token, &storage.session_token),
+    ];
+    let mut identity = HashMap::new();
+    for (key, secret) in written {
+        if let Some(value) = secret.as_ref().map(Secret::reveal).transpose()? {
+            identity.insert(key, value);
+        }
+    }
+    Ok(identity)
 }
 
 #[cfg(test)]
@@ -135,20 +166,20 @@ mod tests {
 
     fn known(storage: &StorageSettings) -> Known {
         let variables = ENVIRONMENT.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Known::of(storage, variables)
+        Known::of(storage, variables).unwrap()
     }
 
     #[test]
     fn credentials_of_the_configuration_take_nothing_from_the_environment() {
         let storage = StorageSettings {
-            access_key_id: Some("mine".to_owned()),
-            secret_access_key: Some("my secret".to_owned()),
+            access_key_id: Some(Secret::from("mine")),
+            secret_access_key: Some(Secret::from("my secret")),
             ..StorageSettings::default()
         };
-        let Known { settings, .. } = known(&storage);
-        assert_eq!(settings[&Key::AccessKeyId], "mine");
-        assert_eq!(settings[&Key::SecretAccessKey], "my secret");
-        assert_eq!(settings.get(&Key::Token), None);
+        let Known { settings, identity, .. } = known(&storage);
+        assert_eq!(identity[&Key::AccessKeyId].expose_secret(), "mine");
+        assert_eq!(identity[&Key::SecretAccessKey].expose_secret(), "my secret");
+        assert!(!identity.contains_key(&Key::Token));
         assert_eq!(settings[&Key::Endpoint], "http://long");
     }
 
@@ -157,6 +188,7 @@ mod tests {
         let known = known(&StorageSettings::default());
         assert_eq!(known.endpoint(), Some("http://long"));
         assert_eq!(known.region(), None);
-        assert_eq!(known.settings[&Key::Token], "their token");
+        assert_eq!(known.identity[&Key::Token].expose_secret(), "their token");
+        assert!(!format!("{known:?}").contains("their token"));
     }
 }
