@@ -42,6 +42,22 @@ pub enum JobError {
         /// What there is.
         known: String,
     },
+    /// `--client` names no client.
+    #[error("no client is named `{name}`; the configuration has {known}")]
+    UnknownClient {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// `--feed` or `--client` is no pattern.
+    #[error("`{pattern}` is not a pattern of names; write for example '*/events'")]
+    BadPattern {
+        /// What was asked for.
+        pattern: String,
+        /// What is wrong with it.
+        source: glob::PatternError,
+    },
     /// A file is delivered to one feed.
     #[error("--file names a delivery of one feed; say of which with --feed ({known})")]
     WhichFeed {
@@ -226,6 +242,8 @@ impl JobError {
             Self::Config(_)
             | Self::UnknownFeed { .. }
             | Self::UnknownCheck { .. }
+            | Self::UnknownClient { .. }
+            | Self::BadPattern { .. }
             | Self::WhichFeed { .. }
             | Self::EmptyRange { .. }
             | Self::ForceWithoutDate => "config",
@@ -252,6 +270,8 @@ impl JobError {
             Self::Config(_)
             | Self::UnknownFeed { .. }
             | Self::UnknownCheck { .. }
+            | Self::UnknownClient { .. }
+            | Self::BadPattern { .. }
             | Self::WhichFeed { .. }
             | Self::EmptyRange { .. }
             | Self::ForceWithoutDate => Verdict::FixConfiguration,

@@ -9,6 +9,7 @@ use super::args::{
     Global, ReprocessArgs, RetentionArgs, WithdrawArgs,
 };
 use super::progress::Bar;
+use super::selection::select;
 use super::{check, files, maintain, output, quarantine};
 use crate::config::{self, Config, FeedConfig, LoadOptions};
 use crate::engine::Engine;
@@ -26,6 +27,9 @@ use crate::stages::mapping::CompiledBook;
 use crate::stages::replay::Selection;
 use crate::stages::reprocess::Source;
 use crate::stages::rules::RuleChange;
+
+/// The variable that stands for `--env`.
+const ENVIRONMENT: &str = "SESSIONLAKE_ENV";
 
 /// How a command came to its end, short of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,7 +116,7 @@ pub(super) async fn on_feeds(
     action: Action<'_>,
 ) -> Result<Ended, JobError> {
     let config = load(global, settings(feeds))?;
-    let selected = select(&config, &feeds.feed)?;
+    let selected = select(&config, &feeds.which)?;
     let log = RunLog::new();
     let bar = Bar::new();
     let job = Job::new(&config, log.clone(), &bar)?;
@@ -171,7 +175,7 @@ impl StopSignals {
 
 async fn retention_plan(global: &Global, args: &RetentionArgs) -> Result<Ended, JobError> {
     let config = load(global, settings(&args.feeds))?;
-    let selected = select(&config, &args.feeds.feed)?;
+    let selected = select(&config, &args.feeds.which)?;
     let bar = Bar::new();
     let job = Job::new(&config, RunLog::new(), &bar)?;
     let mut plans = Vec::new();
@@ -184,7 +188,7 @@ async fn retention_plan(global: &Global, args: &RetentionArgs) -> Result<Ended, 
 
 async fn forecast(global: &Global, args: &ReprocessArgs) -> Result<Ended, JobError> {
     let config = load(global, settings(&args.feeds))?;
-    let selected = select(&config, &args.feeds.feed)?;
+    let selected = select(&config, &args.feeds.which)?;
     let bar = Bar::new();
     let job = Job::new(&config, RunLog::new(), &bar)?;
     let mut forecasts = Vec::new();
@@ -199,7 +203,7 @@ async fn forecast(global: &Global, args: &ReprocessArgs) -> Result<Ended, JobErr
 
 async fn withdraw(global: &Global, args: WithdrawArgs) -> Result<Ended, JobError> {
     let config = load(global, settings(&args.feeds))?;
-    let selected = select(&config, &args.feeds.feed)?;
+    let selected = select(&config, &args.feeds.which)?;
     let [feed] = selected.as_slice() else {
         let known: Vec<&str> = selected.iter().map(|feed| feed.name.as_str()).collect();
         return Err(JobError::WhichFeed { known: known.join(", ") });
@@ -280,7 +284,10 @@ pub(super) fn load(global: &Global, set: Vec<String>) -> Result<Config, JobError
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    Ok(config::load(&LoadOptions { file, lake: global.lake.clone(), environment, set })?)
+    let variable = std::env::var(ENVIRONMENT).ok().filter(|name| !name.is_empty());
+    let overlay = global.env.clone().or(variable);
+    let lake = global.lake.clone();
+    Ok(config::load(&LoadOptions { file, overlay, lake, environment, set })?)
 }
 
 /// `--set` and its short forms, the short ones last.
@@ -291,22 +298,6 @@ pub(super) fn settings(feeds: &FeedArgs) -> Vec<String> {
     set.extend(feeds.memory_limit.iter().map(|limit| format!("engine.memory_limit={limit}")));
     set.extend(feeds.spill_dir.iter().map(|folder| format!("engine.spill_dir={folder}")));
     set
-}
-
-pub(super) fn select<'c>(
-    config: &'c Config,
-    names: &[String],
-) -> Result<Vec<&'c FeedConfig>, JobError> {
-    if names.is_empty() {
-        return Ok(config.feeds.iter().collect());
-    }
-    let find = |name: &String| {
-        config.feeds.iter().find(|feed| feed.name == *name).ok_or_else(|| {
-            let known: Vec<&str> = config.feeds.iter().map(|feed| feed.name.as_str()).collect();
-            JobError::UnknownFeed { name: name.clone(), known: known.join(", ") }
-        })
-    };
-    names.iter().map(find).collect()
 }
 
 pub(super) fn dates(args: &DateArgs) -> Result<Dates, JobError> {

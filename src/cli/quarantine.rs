@@ -1,9 +1,10 @@
 //! The commands `quarantine list`, `show` and `replay`.
 
 use super::args::{EntryArgs, Global, QuarantineCommand, ReplayArgs, ShowArgs};
-use super::commands::{Action, Ended, dates, load, on_feeds, select, settings};
+use super::commands::{Action, Ended, dates, load, on_feeds, settings};
 use super::output;
 use super::progress::Bar;
+use super::selection::select;
 use crate::config::Config;
 use crate::error::JobError;
 use crate::inspect::quarantine::{counts, entries};
@@ -49,7 +50,7 @@ async fn replay(global: &Global, args: &ReplayArgs) -> Result<Ended, JobError> {
         return on_feeds(global, &args.feeds, Action::Replay(&selection)).await;
     }
     let config = load(global, settings(&args.feeds))?;
-    let selected = select(&config, &args.feeds.feed)?;
+    let selected = select(&config, &args.feeds.which)?;
     let bar = Bar::new();
     let job = Job::new(&config, RunLog::new(), &bar)?;
     let mut forecasts = Vec::new();
@@ -63,7 +64,7 @@ async fn replay(global: &Global, args: &ReplayArgs) -> Result<Ended, JobError> {
 
 fn asked(global: &Global, args: &EntryArgs) -> Result<(Config, Vec<String>), JobError> {
     let config = load(global, args.set.clone())?;
-    let feeds = select(&config, &args.feed)?.iter().map(|feed| feed.name.clone()).collect();
+    let feeds = select(&config, &args.which)?.iter().map(|feed| feed.name.clone()).collect();
     Ok((config, feeds))
 }
 

@@ -42,9 +42,11 @@ fn unusable(name: &str, before: &[Option<String>], all: &[Option<String>]) -> Op
 
 /// `feed` or `client/feed`, each of `[a-z0-9_-]+`.
 fn is_feed_name(name: &str) -> bool {
-    let is_segment = |segment: &str| {
-        !segment.is_empty()
-            && segment.chars().all(|letter| matches!(letter, 'a'..='z' | '0'..='9' | '_' | '-'))
-    };
     name.split('/').count() <= 2 && name.split('/').all(is_segment)
+}
+
+/// `[a-z0-9_-]+`: the name of a client, or of its feed.
+pub(crate) fn is_segment(segment: &str) -> bool {
+    !segment.is_empty()
+        && segment.chars().all(|letter| matches!(letter, 'a'..='z' | '0'..='9' | '_' | '-'))
 }

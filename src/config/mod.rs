@@ -6,6 +6,7 @@
 //! | layer | form | a relative path starts at |
 //! |---|---|---|
 //! | file | `[lake] url = "./lake"` | the folder of the file |
+//! | environment's file | the same, in `sessionlake.prod.toml` for `--env prod` | the folder of the file |
 //! | environment | `SESSIONLAKE__LAKE__URL`, `SESSIONLAKE__FEED__EVENTS__SESSION__TIMEOUT` | the current directory |
 //! | `--set` | `lake.url=...`, `session.timeout=10m` (every feed), `events:session.timeout=10m` | the current directory |
 //! | `--lake` | a path or `s3://bucket/prefix` | the current directory |
@@ -17,6 +18,7 @@ mod attribute;
 mod check_fault;
 mod check_file;
 pub mod checks;
+mod clients;
 mod column_names;
 mod error;
 mod feed;
@@ -26,6 +28,7 @@ mod layers;
 mod load;
 mod location;
 mod machine;
+mod overlay;
 mod problems;
 mod reason;
 mod rules;

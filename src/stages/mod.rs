@@ -35,8 +35,8 @@ use crate::engine::Engine;
 use crate::lake::Lake;
 use crate::lake::commits::{Provenance, replanning};
 use crate::lake::files::FileTotals;
-use ingest::outcome::FileOutcome;
 use checks::CheckResult;
+use ingest::outcome::FileOutcome;
 use withdraw::Withdrawn;
 
 /// What every stage of one run of one feed works with.

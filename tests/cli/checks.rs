@@ -343,7 +343,8 @@ fn values_missing_in_the_table_of_another_feed_are_found() {
     let workspace = workspace();
     let orders = CONFIGURATION.replace("events\"", "orders\"").replace("batches/", "orders/");
     std::fs::create_dir(workspace.path("orders")).unwrap();
-    let of_u1 = "user_id,product_code,event_id,timestamp,note\nu1,web,click,2026-01-05T10:00:00Z,o\n";
+    let of_u1 =
+        "user_id,product_code,event_id,timestamp,note\nu1,web,click,2026-01-05T10:00:00Z,o\n";
     std::fs::write(workspace.path("orders/2026-01-05.csv"), of_u1).unwrap();
     let uses = "[feed.checks]\nfolder = \"checks\"\nuse = [{ check = \"missing_in\", severity = \
         \"error\", with = { column = \"user_id\", other = \"ods.orders\", other_column = \
