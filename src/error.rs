@@ -35,18 +35,25 @@ pub enum JobError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// `--feed` names no feed.
-    #[error("no feed is named `{name}`; the configuration has {known}")]
+    #[error("no feed is named `{name}`{}; the configuration has {known}", did_you_mean(suggestion.as_deref()))]
     UnknownFeed {
         /// What was asked for.
         name: String,
+        /// What was probably meant.
+        suggestion: Option<String>,
         /// What there is.
         known: String,
     },
     /// `--client` names no client.
-    #[error("no client is named `{name}`; the configuration has {known}")]
+    #[error(
+        "no client is named `{name}`{}; the configuration has {known}",
+        did_you_mean(suggestion.as_deref())
+    )]
     UnknownClient {
         /// What was asked for.
         name: String,
+        /// What was probably meant.
+        suggestion: Option<String>,
         /// What there is.
         known: String,
     },
@@ -301,6 +308,10 @@ impl JobError {
             Verdict::FixInput | Verdict::Bug => 1,
         })
     }
+}
+
+fn did_you_mean(suggestion: Option<&str>) -> String {
+    suggestion.map_or_else(String::new, |name| format!(", did you mean `{name}`?"))
 }
 
 fn of_lake(error: &LakeError) -> Verdict {

@@ -12,8 +12,8 @@ use crate::telemetry::LogFormat;
 #[derive(Debug, Parser)]
 #[command(name = "sessionlake", version, about, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 done (also when nothing was left to do), 1 failed, 2 wrong \
-    use or configuration, 3 a check of severity error found rows, 4 another run committed first (try again), 130 and 143 stopped by a \
-    signal.\n\nExample:\n  sessionlake run --arrival-date 2026-01-08")]
+    use or configuration, 3 a check of severity error found rows, 4 another run committed first (try \
+    again), 130 and 143 stopped by a signal.\n\nExample:\n  sessionlake run --arrival-date 2026-01-08")]
 pub(super) struct Arguments {
     #[command(flatten)]
     pub(super) global: Global,
@@ -105,7 +105,7 @@ pub(super) enum Command {
     #[command(after_help = "Example:\n  sessionlake maintain --dry-run")]
     Maintain(MaintainArgs),
     /// List the files that runs have seen, and what became of each
-    #[command(after_help = "Example:\n  sessionlake files --status rejected --status changed")]
+    #[command(after_help = "Example:\n  sessionlake files --status changed")]
     Files(FilesArgs),
     /// Look at what was refused, and bring rows back after a change of the configuration
     #[command(after_help = "Example:\n  sessionlake quarantine list")]
@@ -378,8 +378,6 @@ pub(super) enum Status {
     Seen,
     /// Its rows are in raw.
     Loaded,
-    /// Refused whole: nothing of it is in raw.
-    Rejected,
     /// The same content was delivered before under that name and date.
     SkippedDuplicate,
     /// Other content was delivered before under that name and date; this one is in raw, too.
@@ -391,7 +389,6 @@ impl From<Status> for FileStatus {
         match status {
             Status::Seen => Self::Seen,
             Status::Loaded => Self::Loaded,
-            Status::Rejected => Self::Rejected,
             Status::SkippedDuplicate => Self::SkippedDuplicate,
             Status::Changed => Self::Changed,
         }
@@ -421,6 +418,8 @@ pub(super) struct CheckArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
+    #[command(flatten)]
+    pub(super) which: WhichFeeds,
     /// Override a setting, as for run
     #[arg(long, value_name = "KEY=VALUE")]
     pub(super) set: Vec<String>,

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::args::{
-    Arguments, Command, ConfigCommand, DateArgs, FactSource, FeedArgs, FileFormat, GenerateArgs,
-    Global, ReprocessArgs, RetentionArgs, WithdrawArgs,
+    Arguments, Command, ConfigCommand, DateArgs, DoctorArgs, FactSource, FeedArgs, FileFormat,
+    GenerateArgs, Global, ReprocessArgs, RetentionArgs, WithdrawArgs,
 };
 use super::progress::Bar;
 use super::selection::select;
@@ -46,7 +46,7 @@ pub(super) async fn execute(arguments: Arguments) -> Result<Ended, JobError> {
     let Arguments { global, command } = arguments;
     match command {
         Command::Generate(options) => generate(&global, options).map(|()| Ended::Done),
-        Command::Doctor(args) => doctor(&global, args.set).await,
+        Command::Doctor(args) => doctor(&global, args).await,
         Command::Config { command } => configure(&global, command).await.map(|()| Ended::Done),
         Command::Run(args) => {
             let action = Action::Run(dates(&args.dates)?, rule_change(args.accept_rule_change));
@@ -134,7 +134,7 @@ pub(super) async fn on_feeds(
             }
             signal = stop.received() => {
                 // Dropping the stage is like a crash between two commits: nothing half done.
-                job.interrupted(feed);
+                job.interrupted(Some(feed));
                 ended = signal;
                 break;
             }
@@ -173,31 +173,35 @@ impl StopSignals {
     }
 }
 
-async fn retention_plan(global: &Global, args: &RetentionArgs) -> Result<Ended, JobError> {
-    let config = load(global, settings(&args.feeds))?;
-    let selected = select(&config, &args.feeds.which)?;
+/// What a command would do to each feed; nothing is written.
+pub(super) async fn plans<T>(
+    global: &Global,
+    feeds: &FeedArgs,
+    plan: impl AsyncFn(&Job<'_>, &FeedConfig) -> Result<T, JobError>,
+) -> Result<Vec<(String, T)>, JobError> {
+    let config = load(global, settings(feeds))?;
+    let selected = select(&config, &feeds.which)?;
     let bar = Bar::new();
     let job = Job::new(&config, RunLog::new(), &bar)?;
     let mut plans = Vec::new();
     for feed in selected {
-        plans.push((feed.name.clone(), job.retention_plan(feed, args.as_of).await?));
+        plans.push((feed.name.clone(), plan(&job, feed).await?));
     }
-    output::retention_plan(global.output, &plans)?;
+    bar.finish();
+    Ok(plans)
+}
+
+async fn retention_plan(global: &Global, args: &RetentionArgs) -> Result<Ended, JobError> {
+    let plan = async |job: &Job<'_>, feed: &FeedConfig| job.retention_plan(feed, args.as_of).await;
+    output::retention_plan(global.output, &plans(global, &args.feeds, plan).await?)?;
     Ok(Ended::Done)
 }
 
 async fn forecast(global: &Global, args: &ReprocessArgs) -> Result<Ended, JobError> {
-    let config = load(global, settings(&args.feeds))?;
-    let selected = select(&config, &args.feeds.which)?;
-    let bar = Bar::new();
-    let job = Job::new(&config, RunLog::new(), &bar)?;
-    let mut forecasts = Vec::new();
-    for feed in selected {
-        let forecast = job.forecast(feed, args.from, source(args.source)).await?;
-        forecasts.push((feed.name.clone(), forecast));
-    }
-    bar.finish();
-    output::forecasts(global.output, &forecasts)?;
+    let forecast = async |job: &Job<'_>, feed: &FeedConfig| {
+        job.forecast(feed, args.from, source(args.source)).await
+    };
+    output::forecasts(global.output, &plans(global, &args.feeds, forecast).await?)?;
     Ok(Ended::Done)
 }
 
@@ -221,10 +225,11 @@ async fn withdraw(global: &Global, args: WithdrawArgs) -> Result<Ended, JobError
 }
 
 /// Everything is looked at, also where something fails before.
-async fn doctor(global: &Global, set: Vec<String>) -> Result<Ended, JobError> {
-    let config = load(global, set)?;
+async fn doctor(global: &Global, args: DoctorArgs) -> Result<Ended, JobError> {
+    let config = load(global, args.set)?;
+    let selected = select(&config, &args.which)?;
     validate(&config).await?;
-    let checks = doctor::examine(&config).await;
+    let checks = doctor::examine(&config, &selected).await;
     output::checks(global.output, &checks)?;
     match checks.iter().filter(|check| !check.ok).count() {
         0 => Ok(Ended::Done),

@@ -5,7 +5,7 @@ use super::problems::Problems;
 use super::reason::Reason;
 
 /// Folders of tables at the root of the lake, where a client has a folder of its own.
-const TABLE_FOLDERS: [&str; 5] = ["raw", "quarantine", "ods", "sessions", "runs"];
+const TABLE_FOLDERS: [&str; 6] = ["raw", "quarantine", "ods", "sessions", "runs", "files"];
 
 /// Names must be well formed, unique, and lead to tables that do not lie inside one another.
 pub(crate) fn check(names: &[Option<String>], problems: &mut Problems) {

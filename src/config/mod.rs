@@ -17,6 +17,7 @@
 mod attribute;
 mod check_fault;
 mod check_file;
+mod check_rule;
 pub mod checks;
 mod clients;
 mod column_names;
@@ -45,9 +46,11 @@ use std::fmt;
 use std::path::PathBuf;
 
 pub use attribute::Attribute;
+pub use check_rule::RowCheck;
 pub use error::{ConfigError, Origin, Position, Problem};
 pub use load::{LoadOptions, load};
 pub(crate) use location::redacted;
+pub(crate) use reason::nearest;
 pub use rules::{Difference, EventMapping, SessionRules, WindowRules};
 pub use show::show;
 pub use storage::StorageSettings;

@@ -2,6 +2,8 @@
 
 mod clients;
 mod defaults;
+#[allow(clippy::print_stderr, reason = "a long run says how much it tried")]
+mod fuzz;
 mod layering;
 mod overlays;
 mod refusals;

@@ -96,6 +96,14 @@ fn a_pattern_that_chooses_nothing_is_refused_with_what_there_is() {
     let of_client = workspace.exec("run --client acme --feed sales").code(2).stderr(feeds);
     of_client.stderr(contains("gardenia").not());
     workspace.exec("run --feed [a").code(2).stderr(contains("'*/events'"));
+    for (line, meant) in [
+        ("--feed acme/order", "did you mean `acme/orders`?"),
+        ("--feed */order", "did you mean `*/orders`?"),
+        ("--client acne", "did you mean `acme`?"),
+        ("--client acme --feed visit", "did you mean `visits`?"),
+    ] {
+        workspace.exec(&format!("run {line}")).code(2).stderr(contains(meant));
+    }
     assert!(!workspace.path("lake").exists());
 }
 

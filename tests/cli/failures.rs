@@ -106,7 +106,7 @@ fn a_missing_column_of_an_attribute_is_named_too() {
 fn an_empty_file_fails_the_run() {
     let workspace = empty_workspace();
     let good = batch(&["u1,click,2026-01-05T10:00:00Z,a"]);
-    fails_and_goes_on(&workspace, "2026-01-05.csv", b"", &["header"], good.as_bytes());
+    fails_and_goes_on(&workspace, "2026-01-05.csv", b"", &["is empty"], good.as_bytes());
 }
 
 #[test]

@@ -13,7 +13,7 @@ user_id = "user_id"
 product_code = "'{client}'"
 event_id = "event_id"
 timestamp = "timestamp"
-attributes = ["page", "'{folder}' as folder"]
+attributes = ["page", "'{note}' as note"]
 
 [[template.feed]]
 name = "orders"
@@ -30,13 +30,15 @@ timeout = "7m"
 name = "gardenia"
 [client.values]
 folder = "web"
+note = "web"
 [client.feed.events.session]
 timeout = "10m"
 
 [[client]]
 name = "acme"
 [client.values]
-folder = "{app}"
+folder = "app"
+note = "{app}"
 "#;
 
 fn edited(from: &str, to: &str) -> String {
@@ -98,21 +100,21 @@ fn a_problem_names_the_template_once_or_the_client() {
     assert_eq!(
         refusal(&edited("timeout = \"7m\"", "timeout = \"soon\"")),
         "template.feed[1].session.timeout: `soon` is not a duration: expected number at 0 \
-         (sessionlake.toml, line 20, column 11), write for example `timeout = \"5m\"`"
+         (sessionlake.toml, line 21, column 11), write for example `timeout = \"5m\"`"
     );
     assert_eq!(
         refusal(&edited("timeout = \"10m\"", "timeout = \"soon\"")),
         "client[0].feed.events.session.timeout: `soon` is not a duration: expected number at 0 \
-         (sessionlake.toml, line 27, column 11), write for example `timeout = \"5m\"`"
+         (sessionlake.toml, line 29, column 11), write for example `timeout = \"5m\"`"
     );
     assert_eq!(
         refusal(&edited("timeout = \"7m\"", "timout = \"7m\"")),
         "template.feed[1].session.timout: unknown key `timout` in [template.feed.session] \
-         (sessionlake.toml, line 20, column 1), did you mean `timeout`?"
+         (sessionlake.toml, line 21, column 1), did you mean `timeout`?"
     );
     assert_eq!(
         refusal(&edited("user_id = \"user_id\"\n", "")),
-        "template.feed[0].event.user_id: missing (sessionlake.toml, line 5, column 16), \
+        "template.feed[0].event.user_id: missing (sessionlake.toml, line 5, column 1), \
          add for example `user_id = \"user_id\"`"
     );
 }
@@ -168,7 +170,7 @@ fn what_cannot_be_a_client_is_refused() {
 
 #[test]
 fn the_feeds_of_clients_show_written_out() {
-    let config = read(&CLIENTS.replace("{app}", "app"));
+    let config = read(CLIENTS);
     let shown = show(&config);
     assert!(shown.contains("name = \"acme/orders\""), "{shown}");
     assert_eq!(read(&shown), config);

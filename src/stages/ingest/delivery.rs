@@ -82,7 +82,7 @@ impl Delivery<'_> {
         let rows = writer.rows();
         let adds = writer.close().await?;
         for rejected in &delivered.rejected {
-            *outcome.quarantined.entry(rejected.row.reason.to_owned()).or_default() += 1;
+            *outcome.quarantined.entry(rejected.row.reason.clone().into_owned()).or_default() += 1;
         }
         outcome.read = delivered.read;
         outcome.files.extend(delivered.files);
@@ -250,7 +250,7 @@ impl Delivery<'_> {
 
 fn quarantined(file: &SourceFile, record: RejectedRecord) -> QuarantinedRow {
     QuarantinedRow {
-        reason: record.reason.as_str(),
+        reason: record.reason.as_str().into(),
         detail: record.detail,
         file: file.name.clone(),
         line: i64::try_from(record.first_line).unwrap_or(i64::MAX),
