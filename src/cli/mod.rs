@@ -9,6 +9,7 @@ mod output;
 mod progress;
 mod quarantine;
 mod secret;
+mod selection;
 
 use std::process::ExitCode;
 

@@ -122,6 +122,26 @@ fn what_the_lake_records_is_no_place_for_a_secret() {
 }
 
 #[test]
+fn a_reference_of_a_client_is_a_whole_text() {
+    let workspace = workspace();
+    let template =
+        FEED.replace("[[feed]]", "[[template.feed]]").replace("feed.event", "template.feed.event");
+    let configure = |path: &str| {
+        let client = "[[client]]\nname = \"acme\"\nvalues = { place = \"env:PLACE\" }\n";
+        let template = template.replace("\"batches/{arrival_date}.csv\"", path);
+        workspace.configure(&format!("{client}{template}"));
+    };
+    configure("\"{place}\"");
+    let environment = [("PLACE", "batches/{arrival_date}.csv")];
+    workspace.exec_with("run", &environment).code(0);
+    let shown = workspace.exec_with("config show", &environment).code(0);
+    shown.stdout(contains("path = \"env:PLACE\""));
+    configure("\"{place}/{arrival_date}.csv\"");
+    let refused = workspace.exec_with("config check", &environment).code(2);
+    refused.stderr(contains("the value `place` of the client acme is a reference"));
+}
+
+#[test]
 fn a_credential_is_not_taken_from_an_argument() {
     let workspace = workspace();
     let set = "run --set lake.storage.access_key_id=mine --set lake.storage.secret_access_key";

@@ -56,6 +56,6 @@ fn credentials_are_looked_up_when_a_store_is_opened_and_not_before() {
         let refused = workspace.exec_with("run", &[("ID", "mine"), ("KEY", value)]).code(2);
         refused.stderr(contains("lake.storage.secret_access_key").and(contains(value).not()));
     }
-    let found = workspace.exec_with("doctor, &[("ID", "mine")]).code(1);
+    let found = workspace.exec_with("doctor", &[("ID", "mine")]).code(1);
     found.stdout(contains("KEY is not set"));
 }
