@@ -11,6 +11,7 @@ use crate::generate::GenerateError;
 use crate::lake::LakeError;
 use crate::sources::DiscoveryError;
 use crate::stages::error::{BuildError, IngestError};
+use crate::stages::ingest::RejectedFile;
 
 /// What the person who runs the command should do about a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub enum Verdict {
     Retry,
     /// The input or the environment must be mended first.
     FixInput,
+    /// What was good is taken in; the rejected rest must be mended.
+    FixRejected,
     /// The command line or the configuration is wrong.
     FixConfiguration,
     /// A promise was broken: report it.
@@ -78,6 +81,14 @@ pub enum JobError {
         arrival_date: NaiveDate,
         /// Why.
         source: IngestError,
+    },
+    /// Files that were rejected, while everything else went on.
+    #[error("{}", rejection_message(feed, files))]
+    Rejected {
+        /// The feed.
+        feed: String,
+        /// Each file with its arrival date.
+        files: Vec<(NaiveDate, RejectedFile)>,
     },
     /// The stage `build`.
     #[error("build of {feed}, arrival date {arrival_date}, failed")]
@@ -176,7 +187,10 @@ impl JobError {
     /// The stage in which it happened, as `runs` names it.
     pub fn stage(&self) -> &'static str {
         match self {
-            Self::Ingest { .. } | Self::NoFile { .. } | Self::Discovery(_) => "ingest",
+            Self::Ingest { .. }
+            | Self::Rejected { .. }
+            | Self::NoFile { .. }
+            | Self::Discovery(_) => "ingest",
             Self::Build { .. } => "build",
             Self::Retention { .. } => "retention",
             Self::Reprocess { .. } => "reprocess",
@@ -207,6 +221,7 @@ impl JobError {
             | Self::WhichFeed { .. }
             | Self::EmptyRange { .. }
             | Self::ForceWithoutDate => Verdict::FixConfiguration,
+            Self::Rejected { .. } => Verdict::FixRejected,
             Self::Generate(error) if error.is_usage() => Verdict::FixConfiguration,
             Self::Build { source, .. }
             | Self::Retention { source, .. }
@@ -225,10 +240,28 @@ impl JobError {
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self.verdict() {
             Verdict::FixConfiguration => 2,
+            Verdict::FixRejected => 3,
             Verdict::Retry => 4,
             Verdict::FixInput | Verdict::Bug => 1,
         })
     }
+}
+
+fn rejection_message(feed: &str, files: &[(NaiveDate, RejectedFile)]) -> String {
+    use std::fmt::Write as _;
+    let mut message = match files.len() {
+        1 => format!("feed {feed}: a file was rejected, nothing of it is in raw"),
+        count => format!("feed {feed}: {count} files were rejected, nothing of them is in raw"),
+    };
+    message.push_str("; everything else went on:");
+    for (arrival_date, RejectedFile { file, reason, detail, .. }) in files {
+        let _ = write!(message, "\n  {file}, arrival date {arrival_date}: {reason}: {detail}");
+    }
+    message.push_str(
+        "\nThe next run takes in a corrected file under the same name; the same content is not read \
+         again.",
+    );
+    message
 }
 
 fn of_lake(error: &LakeError) -> Verdict {

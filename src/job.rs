@@ -1,9 +1,9 @@
 //! The flow: ingest, build and retention for each arrival date, in order; and, in `recompute.rs`, ODS
 //! anew from a date on.
 
-mod recompute;
-
 mod maintain;
+mod recompute;
+mod rejections;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -21,10 +21,11 @@ use crate::lake::{self, Lake, LakeError};
 use crate::record::{Outcome, RunLog, StageRecord};
 use crate::sources::{Source, SourceFile};
 use crate::stages::build::{self, Rebuild};
-use crate::stages::ingest;
+use crate::stages::ingest::{self, RejectedFile};
 use crate::stages::retention::{self, RetentionPlan};
 use crate::stages::rules::{self, RuleChange};
 use crate::stages::{StageContext, StageOutcome};
+use rejections::{Rejections, listed};
 
 const CONFIG_HASH_CHARACTERS: usize = 16;
 
@@ -90,14 +91,20 @@ impl<'a> Job<'a> {
         let todo = self.dates_to_run(feed, dates, &files).await?;
         self.settle_rules(feed, todo.iter().next().copied(), change).await?;
         self.progress.feed(&feed.name, todo.len() as u64);
-        for date in todo {
-            let files = files.remove(&date).unwrap_or_default();
-            self.ingest_date(feed, date, &files, LatePolicy::Bounded).await?;
-            self.build_date(feed, date, Rebuild::WhenPending).await?;
-            self.retain(feed, date, Sweep::Recent).await?;
-            self.progress.date_done();
-        }
-        Ok(())
+        let mut rejected = Rejections::new(feed);
+        let each_date = async {
+            for date in todo {
+                let files = files.remove(&date).unwrap_or_default();
+                rejected
+                    .add(date, self.ingest_date(feed, date, &files, LatePolicy::Bounded).await?);
+                self.build_date(feed, date, Rebuild::WhenPending).await?;
+                self.retain(feed, date, Sweep::Recent).await?;
+                self.progress.date_done();
+            }
+            Ok(())
+        };
+        let ended = each_date.await;
+        rejected.after(ended)
     }
 
     /// Files of each date into raw.
@@ -114,12 +121,18 @@ impl<'a> Job<'a> {
             _ => files.keys().copied().collect(),
         };
         self.progress.feed(&feed.name, todo.len() as u64);
-        for date in todo {
-            self.ingest_date(feed, date, files.get(&date).map_or(&[], Vec::as_slice), late).await?;
-            self.keep_up(feed).await?;
-            self.progress.date_done();
-        }
-        Ok(())
+        let mut rejected = Rejections::new(feed);
+        let each_date = async {
+            for date in todo {
+                let files = files.get(&date).map(Vec::as_slice).unwrap_or_default();
+                rejected.add(date, self.ingest_date(feed, date, files, late).await?);
+                self.keep_up(feed).await?;
+                self.progress.date_done();
+            }
+            Ok(())
+        };
+        let ended = each_date.await;
+        rejected.after(ended)
     }
 
     /// Raw into ODS, for the dates asked for that have something to build.
@@ -187,8 +200,13 @@ impl<'a> Job<'a> {
     /// Notes in the log an error that came before or between the stages; that of a stage is
     /// there already.
     pub fn failed(&self, feed: &FeedConfig, error: &JobError) {
-        let is_noted =
-            |record: &StageRecord| record.feed == feed.name && record.outcome == Outcome::Failed;
+        let is_noted = |record: &StageRecord| {
+            let is_failure = match error {
+                JobError::Rejected { .. } => record.outcome == Outcome::Rejected,
+                _ => record.outcome == Outcome::Failed,
+            };
+            record.feed == feed.name && is_failure
+        };
         if !self.log.records().iter().any(is_noted) {
             self.note(feed, error.stage(), Outcome::Failed, Some(error_chain(error)));
         }
@@ -232,11 +250,11 @@ impl<'a> Job<'a> {
         arrival_date: NaiveDate,
         files: &[SourceFile],
         late: LatePolicy,
-    ) -> Result<(), JobError> {
+    ) -> Result<Vec<RejectedFile>, JobError> {
         self.progress.stage("ingest", arrival_date);
         let (stage, timer) = (self.stage(feed), Timer::start());
         let result = ingest::ingest(&stage, arrival_date, files, late).await;
-        let result = result.map(|outcome| ((), outcome)).map_err(|source| {
+        let result = result.map(|did| (did.rejected_files.clone(), did)).map_err(|source| {
             let feed = feed.name.clone();
             JobError::Ingest { feed, arrival_date, source }
         });
@@ -376,6 +394,9 @@ impl<'a> Job<'a> {
     ) -> Result<T, JobError> {
         let (outcome, error, did, result) = match result {
             Ok((value, did)) if did.up_to_date => (Outcome::UpToDate, None, did, Ok(value)),
+            Ok((value, did)) if !did.rejected_files.is_empty() => {
+                (Outcome::Rejected, Some(listed(&did.rejected_files)), did, Ok(value))
+            }
             Ok((value, did)) => (Outcome::Done, None, did, Ok(value)),
             Err(error) => {
                 let chain = error_chain(&error);

@@ -5,6 +5,7 @@
 
 mod catch_up;
 mod configuration;
+mod contract;
 mod damage;
 mod expressions;
 mod failures;

@@ -11,8 +11,8 @@ use crate::telemetry::LogFormat;
 #[derive(Debug, Parser)]
 #[command(name = "sessionlake", version, about, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 done (also when nothing was left to do), 1 failed, 2 wrong \
-    use or configuration, 4 another run committed first (try again), 130 and 143 stopped by a \
-    signal.\n\nExample:\n  sessionlake run --arrival-date 2026-01-08")]
+    use or configuration, 3 done but for files that were rejected, 4 another run committed first \
+    (try again), 130 and 143 stopped by a signal.\n\nExample:\n  sessionlake run --arrival-date 2026-01-08")]
 pub(super) struct Arguments {
     #[command(flatten)]
     pub(super) global: Global,

@@ -33,6 +33,7 @@ use crate::engine::Engine;
 use crate::lake::Lake;
 use crate::lake::commits::{Provenance, replanning};
 use crate::lake::files::FileTotals;
+use ingest::RejectedFile;
 use withdraw::Withdrawn;
 
 /// What every stage of one run of one feed works with.
@@ -100,6 +101,9 @@ pub struct StageOutcome {
     pub version_after: Option<u64>,
     /// Nothing was left to do.
     pub up_to_date: bool,
+    /// Source files of which nothing was taken, because of what they hold.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rejected_files: Vec<RejectedFile>,
     /// What was taken back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub withdrawn: Option<Withdrawn>,

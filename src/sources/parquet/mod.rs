@@ -146,8 +146,22 @@ impl ParquetReader {
 fn metadata(location: &Location) -> Result<ArrowReaderMetadata, SourceError> {
     let file = FileBytes::open(location, 0)?;
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    ArrowReaderMetadata::load(&file, options)
-        .map_err(|source| not_read(location.path(), &file, source))
+    ArrowReaderMetadata::load(&file, options).map_err(|source| {
+        let path = location.path().to_owned();
+        match not_read(location.path(), &file, source) {
+            SourceError::Parquet { source, .. } => {
+                match (file.begins_with_magic(), file.ends_with_magic()) {
+                    (Ok(false), _) => SourceError::NotParquet { path },
+                    (Ok(true), Ok(false)) => SourceError::CutOff { path, source },
+                    (Ok(true), Ok(true)) => SourceError::Parquet { path, source },
+                    (Err(source), _) | (_, Err(source)) => {
+                        SourceError::reading_failed(path, source)
+                    }
+                }
+            }
+            failure => failure,
+        }
+    })
 }
 
 /// Either the file could not be read, or what is in it.

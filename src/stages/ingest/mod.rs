@@ -3,16 +3,18 @@
 //! ```text
 //! plan       which files raw does not hold yet
 //! reading    file -> records in columns, in file order    (several threads, one pass: hash too)
-//! delivery   records -> raw row groups, quarantine -> one commit
+//! taking     records -> raw row groups; a file that is rejected leaves nothing in them
+//! delivery   quarantine, raw -> one commit each
 //! ```
 
 mod delivery;
 mod reading;
+mod rejection;
+mod taking;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::NaiveDate;
-use tokio::task::spawn_blocking;
 
 use super::error::IngestError;
 use super::mapping::named_columns;
@@ -23,12 +25,26 @@ use crate::lake::rules::RuleBook;
 use crate::lake::{LakeError, TableName};
 use crate::sources::SourceFile;
 use delivery::Delivery;
+pub use rejection::RejectedFile;
+use rejection::content_hash;
 
 /// A file that raw does not hold yet.
 struct NewFile<'f> {
     file: &'f SourceFile,
     /// None where the file cannot be known, so that reading it once is enough.
     content_hash: Option<String>,
+}
+
+impl NewFile<'_> {
+    /// What was read is what the file still holds and what was planned with.
+    fn check_unchanged(&self, hash: &str) -> Result<(), IngestError> {
+        let is_as_planned = self.content_hash.as_ref().is_none_or(|planned| planned == hash);
+        if is_as_planned && self.file.is_unchanged()? {
+            Ok(())
+        } else {
+            Err(IngestError::ChangedWhileRead { path: self.file.path.clone() })
+        }
+    }
 }
 
 /// What raw and the files say of each other.
@@ -111,8 +127,8 @@ fn marks_known(late: LatePolicy) -> &'static [LatePolicy] {
 
 /// A file is known by its size and time, else by its content.
 ///
-/// The content is looked at ahead only where raw has a delivery of that name and date: any other
-/// file is new whatever it holds.
+/// The content is looked at ahead only where raw has a delivery of that name and date, or where one
+/// was rejected: any other file is new whatever it holds.
 async fn plan<'f>(
     feed: &str,
     arrival_date: NaiveDate,
@@ -128,7 +144,9 @@ async fn plan<'f>(
             continue;
         }
         plan.seen.push(seen(late));
-        if !known.contains_delivery_of(feed, arrival_date, &file.name) {
+        let is_named = known.contains_delivery_of(feed, arrival_date, &file.name)
+            || known.contains_rejection_of(feed, arrival_date, &file.name);
+        if !is_named {
             plan.new.push(NewFile { file, content_hash: None });
             continue;
         }
@@ -139,19 +157,12 @@ async fn plan<'f>(
         let is_withdrawn = [LatePolicy::Bounded, LatePolicy::Accepted]
             .into_iter()
             .any(|mark| known.is_withdrawn(&delivery(mark)));
-        if !is_known && !is_withdrawn {
+        let is_rejected = known.contains(&ids::rejected(feed, arrival_date, &file.name, &hash));
+        if !is_known && !is_withdrawn && !is_rejected {
             plan.new.push(NewFile { file, content_hash: Some(hash) });
         }
     }
     Ok(plan)
-}
-
-async fn content_hash(file: &SourceFile) -> Result<String, IngestError> {
-    let read = file.clone();
-    match spawn_blocking(move || read.content_hash()).await {
-        Ok(hash) => Ok(hash?),
-        Err(_) => Err(IngestError::Interrupted { path: file.path.clone() }),
-    }
 }
 
 /// Those of `dates` with a file whose size and time raw has not seen under that date.
