@@ -13,6 +13,7 @@ COPY Cargo.toml Cargo.lock ./
 # Named in Cargo.toml, though not built here.
 COPY benches/micro.rs benches/micro.rs
 COPY tests/main.rs tests/main.rs
+COPY sql sql
 COPY src src
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \

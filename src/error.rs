@@ -10,6 +10,7 @@ use crate::engine::EngineError;
 use crate::generate::GenerateError;
 use crate::lake::LakeError;
 use crate::sources::DiscoveryError;
+use crate::stages::checks::CheckResult;
 use crate::stages::error::{BuildError, IngestError};
 use crate::stages::ingest::RejectedFile;
 
@@ -20,8 +21,8 @@ pub enum Verdict {
     Retry,
     /// The input or the environment must be mended first.
     FixInput,
-    /// What was good is taken in; the rejected rest must be mended.
-    FixRejected,
+    /// Files were rejected, or a check found rows that must not be there.
+    FixData,
     /// The command line or the configuration is wrong.
     FixConfiguration,
     /// A promise was broken: report it.
@@ -130,6 +131,14 @@ pub enum JobError {
         /// Why.
         source: BuildError,
     },
+    /// `quarantine replay`.
+    #[error("cannot tell which entries of quarantine of {feed} to replay; nothing was changed")]
+    Replay {
+        /// The feed.
+        feed: String,
+        /// Why.
+        source: BuildError,
+    },
     /// `doctor` found something.
     #[error("checks that failed: {failed}; what was printed says what to do about each")]
     Unhealthy {
@@ -143,6 +152,31 @@ pub enum JobError {
         feed: String,
         /// Why.
         source: BuildError,
+    },
+    /// `check` could not ask.
+    #[error("the checks of {feed} cannot be asked")]
+    Check {
+        /// The feed.
+        feed: String,
+        /// Why.
+        source: BuildError,
+    },
+    /// `check` found rows.
+    #[error(
+        "checks of severity error that found rows: {}; what was printed shows some of them",
+        checks.join(", ")
+    )]
+    ChecksFailed {
+        /// Each as `feed: check`.
+        checks: Vec<String>,
+    },
+    /// `--check` names no check.
+    #[error("no check is named `{name}`; there are {known}")]
+    UnknownCheck {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
     },
     /// The configured rules and those of ODS.
     #[error("the rules of {feed} cannot be used")]
@@ -196,11 +230,14 @@ impl JobError {
             Self::Reprocess { .. } => "reprocess",
             Self::Withdraw { .. } => "withdraw",
             Self::Maintain { .. } => "maintain",
+            Self::Replay { .. } => "replay",
             Self::Rules { .. } => "rules",
+            Self::Check { .. } | Self::ChecksFailed { .. } => "check",
             Self::Record(_) => "record",
             Self::Generate(_) => "generate",
             Self::Config(_)
             | Self::UnknownFeed { .. }
+            | Self::UnknownCheck { .. }
             | Self::WhichFeed { .. }
             | Self::EmptyRange { .. }
             | Self::ForceWithoutDate => "config",
@@ -213,25 +250,37 @@ impl JobError {
         }
     }
 
+    /// What the checks found that stopped a stage.
+    pub fn checks(&self) -> &[CheckResult] {
+        match self {
+            Self::Build { source: BuildError::ChecksFailed { results, .. }, .. } => results,
+            _ => &[],
+        }
+    }
+
     /// What to do about it.
     pub fn verdict(&self) -> Verdict {
         match self {
             Self::Config(_)
             | Self::UnknownFeed { .. }
+            | Self::UnknownCheck { .. }
             | Self::WhichFeed { .. }
             | Self::EmptyRange { .. }
             | Self::ForceWithoutDate => Verdict::FixConfiguration,
-            Self::Rejected { .. } => Verdict::FixRejected,
+            Self::Rejected { .. } => Verdict::FixData,
             Self::Generate(error) if error.is_usage() => Verdict::FixConfiguration,
             Self::Build { source, .. }
             | Self::Retention { source, .. }
             | Self::Reprocess { source, .. }
             | Self::Withdraw { source, .. }
             | Self::Maintain { source, .. }
+            | Self::Replay { source, .. }
+            | Self::Check { source, .. }
             | Self::Rules { source, .. } => of_build(source),
             Self::Ingest { source: IngestError::Build(source), .. } => of_build(source),
             Self::Ingest { source: IngestError::Lake(source), .. } => of_lake(source),
             Self::Lake(source) | Self::Record(source) => of_lake(source),
+            Self::ChecksFailed { .. } => Verdict::FixData,
             _ => Verdict::FixInput,
         }
     }
@@ -240,7 +289,7 @@ impl JobError {
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self.verdict() {
             Verdict::FixConfiguration => 2,
-            Verdict::FixRejected => 3,
+            Verdict::FixData => 3,
             Verdict::Retry => 4,
             Verdict::FixInput | Verdict::Bug => 1,
         })
@@ -283,11 +332,14 @@ fn of_build(error: &BuildError) -> Verdict {
         | BuildError::UnknownDelivery { .. }
         | BuildError::DeliveryExpired { .. }
         | BuildError::NotCovered { .. } => Verdict::FixConfiguration,
+        BuildError::ChecksFailed { .. } => Verdict::FixData,
+        BuildError::Check(source) if source.is_of_configuration() => Verdict::FixConfiguration,
         BuildError::Lake(source) => of_lake(source),
         BuildError::Imbalance { .. } => Verdict::Bug,
         BuildError::NothingIngested { .. }
         | BuildError::NothingBuilt { .. }
         | BuildError::Arrow { .. }
+        | BuildError::Check(_)
         | BuildError::Runs(_)
         | BuildError::Stopped { .. }
         | BuildError::Record { .. }

@@ -1,9 +1,12 @@
 //! The flow: ingest, build and retention for each arrival date, in order; and, in `recompute.rs`, ODS
 //! anew from a date on.
 
+mod check;
+mod ledger;
 mod maintain;
 mod recompute;
 mod rejections;
+mod replay;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -25,6 +28,7 @@ use crate::stages::ingest::{self, RejectedFile};
 use crate::stages::retention::{self, RetentionPlan};
 use crate::stages::rules::{self, RuleChange};
 use crate::stages::{StageContext, StageOutcome};
+use ledger::FilesOfDates;
 use rejections::{Rejections, listed};
 
 const CONFIG_HASH_CHARACTERS: usize = 16;
@@ -87,24 +91,53 @@ impl<'a> Job<'a> {
         dates: Dates,
         change: RuleChange,
     ) -> Result<(), JobError> {
-        let mut files = self.files(feed, dates).await?;
-        let todo = self.dates_to_run(feed, dates, &files).await?;
-        self.settle_rules(feed, todo.iter().next().copied(), change).await?;
-        self.progress.feed(&feed.name, todo.len() as u64);
-        let mut rejected = Rejections::new(feed);
-        let each_date = async {
-            for date in todo {
-                let files = files.remove(&date).unwrap_or_default();
-                rejected
-                    .add(date, self.ingest_date(feed, date, &files, LatePolicy::Bounded).await?);
-                self.build_date(feed, date, Rebuild::WhenPending).await?;
-                self.retain(feed, date, Sweep::Recent).await?;
-                self.progress.date_done();
-            }
-            Ok(())
+        // What earlier runs left unfinished does not wait for tonight's files.
+        let (mut files, missing) = match self.files(feed, dates).await {
+            Err(error @ JobError::NoFile { .. }) => (BTreeMap::new(), Some(error)),
+            listed => (listed?, None),
         };
-        let ended = each_date.await;
-        rejected.after(ended)
+        let asked = match &missing {
+            None => self.dates_to_run(feed, dates, &files).await?,
+            Some(_) => BTreeSet::new(),
+        };
+        if let Err(error) = self.settle_rules(feed, asked.first().copied(), change).await {
+            return Err(missing.unwrap_or(error));
+        }
+        let (unfinished, first) = self.unfinished(feed, &asked).await?;
+        self.list_dates(feed, &first, &mut files).await?;
+        let todo = asked.union(&first).copied().collect();
+        self.see(feed, &todo, &files, LatePolicy::Bounded).await?;
+        self.progress.feed(&feed.name, todo.len() as u64);
+        // A date that cannot be finished does not keep those asked for from being run.
+        let mut failed = missing;
+        let mut rejected = Rejections::new(feed);
+        for date in &first {
+            if let Err(error) = self.run_date(feed, *date, &files, &mut rejected).await {
+                failed.get_or_insert(error);
+            }
+        }
+        self.recover(feed, unfinished).await;
+        for date in asked.difference(&first) {
+            if let Err(error) = self.run_date(feed, *date, &files, &mut rejected).await {
+                return rejected.after(Err(failed.unwrap_or(error)));
+            }
+        }
+        rejected.after(failed.map_or(Ok(()), Err))
+    }
+
+    async fn run_date(
+        &self,
+        feed: &FeedConfig,
+        date: NaiveDate,
+        files: &FilesOfDates,
+        rejected: &mut Rejections<'_>,
+    ) -> Result<(), JobError> {
+        let files = files.get(&date).map_or(&[][..], Vec::as_slice);
+        rejected.add(date, self.ingest_date(feed, date, files, LatePolicy::Bounded).await?);
+        self.build_date(feed, date, Rebuild::WhenPending).await?;
+        self.retain(feed, date, Sweep::Recent).await?;
+        self.progress.date_done();
+        Ok(())
     }
 
     /// Files of each date into raw.
@@ -120,6 +153,7 @@ impl<'a> Job<'a> {
             Dates::CatchUp => self.unseen(feed, &files, late).await?,
             _ => files.keys().copied().collect(),
         };
+        self.see(feed, &todo, &files, late).await?;
         self.progress.feed(&feed.name, todo.len() as u64);
         let mut rejected = Rejections::new(feed);
         let each_date = async {
@@ -294,11 +328,7 @@ impl<'a> Job<'a> {
 
     /// The files of the dates asked for. None at all is an error, unless the feed says otherwise,
     /// or a catch-up finds that earlier files were taken in: then the path was right once.
-    async fn files(
-        &self,
-        feed: &FeedConfig,
-        dates: Dates,
-    ) -> Result<BTreeMap<NaiveDate, Vec<SourceFile>>, JobError> {
+    async fn files(&self, feed: &FeedConfig, dates: Dates) -> Result<FilesOfDates, JobError> {
         let source = source_of(feed, &self.config.lake.storage)?;
         let (files, asked) = match dates {
             Dates::One(date) => {
@@ -353,7 +383,8 @@ impl<'a> Job<'a> {
         files: &BTreeMap<NaiveDate, Vec<SourceFile>>,
         late: LatePolicy,
     ) -> Result<BTreeSet<NaiveDate>, JobError> {
-        Ok(ingest::unseen(&self.stage(feed), files, late).await?)
+        let unseen = ingest::unseen(&self.stage(feed), files, late).await?;
+        Ok(unseen.into_keys().collect())
     }
 
     async fn pending(&self, feed: &FeedConfig) -> Result<BTreeSet<NaiveDate>, JobError> {
@@ -377,6 +408,7 @@ impl<'a> Job<'a> {
             lake: &self.lake,
             engine: &self.engine,
             feed,
+            feeds: &self.config.feeds,
             run_id: self.log.run_id(),
             config_hash: config_hash(feed),
             started: clock::now(),
@@ -400,7 +432,9 @@ impl<'a> Job<'a> {
             Ok((value, did)) => (Outcome::Done, None, did, Ok(value)),
             Err(error) => {
                 let chain = error_chain(&error);
-                (Outcome::Failed, Some(chain), StageOutcome::default(), Err(error))
+                let checks = error.checks().to_vec();
+                let did = StageOutcome { checks, ..StageOutcome::default() };
+                (Outcome::Failed, Some(chain), did, Err(error))
             }
         };
         self.log.push(StageRecord {

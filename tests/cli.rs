@@ -4,15 +4,18 @@
 //! times in a row.
 
 mod catch_up;
+mod checks;
 mod configuration;
 mod contract;
 mod damage;
 mod expressions;
 mod failures;
+mod files;
 mod generate;
 mod inputs;
 mod overrides;
 mod printed;
+mod quarantine;
 mod reprocess;
 mod retention;
 mod rules;

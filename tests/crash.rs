@@ -37,11 +37,27 @@ struct Crashes {
 /// What every command does that writes: the record of the run, and looking after tables.
 const RECORD: &[&str] =
     &["file_before_end", "file_after_end", "record_before_commit", "record_after_commit"];
+/// What every command does that finds files.
+const FOUND: [&str; 6] = [
+    "seen_before_commit",
+    "seen_after_commit",
+    "outcome_before_commit",
+    "outcome_after_commit",
+    // Those of `files` and quarantine go before.
+    "file_before_end=2*off->return",
+    "file_after_end=2*off->return",
+];
 const VACUUM: &[&str] = &["vacuum_before_removal", "vacuum_after_removal"];
 
 const RUN_CRASHES: Crashes = Crashes {
     command: RUN,
     points: &[
+        FOUND[0],
+        FOUND[1],
+        FOUND[2],
+        FOUND[3],
+        FOUND[4],
+        FOUND[5],
         "raw_file_before_end",
         "raw_file_after_end",
         "raw_quarantine_before_commit",
@@ -65,6 +81,12 @@ const RUN_CRASHES: Crashes = Crashes {
 const INGEST_CRASHES: Crashes = Crashes {
     command: INGEST,
     points: &[
+        FOUND[0],
+        FOUND[1],
+        FOUND[2],
+        FOUND[3],
+        FOUND[4],
+        FOUND[5],
         "raw_file_before_end",
         "raw_file_after_end",
         "raw_quarantine_before_commit",
@@ -156,10 +178,12 @@ const ALL: [&Crashes; 10] = [
     &JOIN_CRASHES,
 ];
 /// Those of a first run, beside most of [`RUN_CRASHES`].
-const CREATION: [&str; 8] = [
+const CREATION: [&str; 10] = [
     "table_before_creation",
     "table_after_creation",
-    // Raw, quarantine, ods, runs.
+    // Files, raw, quarantine, ods, runs.
+    "table_before_creation=4*off->return",
+    "table_after_creation=4*off->return",
     "table_before_creation=1*off->return",
     "table_after_creation=1*off->return",
     "table_before_creation=2*off->return",

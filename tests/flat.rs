@@ -14,7 +14,12 @@ use sessionlake::lake::{Requests, TableName};
 use crate::support::workspace::Workspace;
 
 /// Fail points that a lake of few dates does not reach; tried by [`upkeep`].
-pub const FAIL_POINTS: [&str; 2] = ["runs_before_compaction", "runs_after_compaction"];
+pub const FAIL_POINTS: [&str; 4] = [
+    "files_before_compaction",
+    "files_after_compaction",
+    "runs_before_compaction",
+    "runs_after_compaction",
+];
 
 const RUNS: u64 = 400;
 /// Runs that are measured, each on this many dates of history and a few more. Ten runs hold the
@@ -28,7 +33,8 @@ const EVENTS_BETWEEN: usize = 100;
 /// Log files of one table: a checkpoint, its commit, `_last_checkpoint`, and the commits until the
 /// next checkpoint.
 const MOST_LOG_FILES: usize = 16;
-/// Small files of `runs` before they are joined.
+/// Small files of `files` and `runs` before they are joined, and those that have left the table
+/// since the last run.
 const MOST_RUN_FILES: usize = 31;
 
 /// One thread, so that a date has one file on any machine.
@@ -127,7 +133,7 @@ fn files_below(folder: &Path) -> Vec<std::path::PathBuf> {
 
 /// Log files and data files of each table on the disk.
 fn on_disk(workspace: &Workspace) -> BTreeMap<String, (usize, usize)> {
-    let tables = ["raw/events", "quarantine/events", "ods/events", "runs"];
+    let tables = ["raw/events", "quarantine/events", "ods/events", "files", "runs"];
     let count = |table: &str| {
         let files = files_below(&workspace.path("lake").join(table));
         let in_log = |path: &&std::path::PathBuf| path.to_str().unwrap().contains("_delta_log");
@@ -142,7 +148,7 @@ fn nothing_piles_up(workspace: &Workspace, dates: usize) {
         assert!(log <= MOST_LOG_FILES, "{table} has {log} log files after {dates} dates");
         let most = match table.as_str() {
             "ods/events" => dates + 5,
-            "runs" => MOST_RUN_FILES,
+            "files" | "runs" => MOST_RUN_FILES,
             _ => 6,
         };
         assert!(data <= most, "{table} has {data} data files after {dates} dates");
@@ -192,6 +198,7 @@ fn checkpoint_bytes(workspace: &Workspace) -> BTreeMap<String, u64> {
         TableName::Raw("events".to_owned()),
         TableName::Quarantine("events".to_owned()),
         TableName::Ods("events".to_owned()),
+        TableName::Files,
         TableName::Runs,
     ];
     let newest = |name: &TableName| {

@@ -124,8 +124,9 @@ impl Happening<'_> {
             if self.rng.random_bool(0.15) {
                 done(self.workspace.ingest(one, LatePolicy::Bounded))?;
             } else {
+                // What was ingested before and is not built comes first.
                 done(self.workspace.run(one, RuleChange::Refuse))?;
-                self.built_through([arrival]);
+                self.all_ingested_are_built();
             }
         }
         self.repeat_something()
@@ -197,7 +198,7 @@ impl Happening<'_> {
         let newest_pdate = self.ods().iter().map(|row| row.pdate).max();
         self.recorded.accept(&next, newest_pdate, arrival);
         self.configuration = next;
-        self.built_through([arrival]);
+        self.all_ingested_are_built();
         Ok(())
     }
 

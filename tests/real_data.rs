@@ -2,7 +2,7 @@
 //!
 //! The files lie in `../shared/data` beside the checkout, or where `SESSIONLAKE_SHARED_DATA`
 //! says; where they are absent, the tests say so and pass. `SESSIONLAKE_REAL_DATA=all` takes all
-//! arrival dates of the git history instead of the first 300.
+//! arrival dates where the first ones are enough.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -24,6 +24,8 @@ const DATA_VARIABLE: &str = "SESSIONLAKE_SHARED_DATA";
 const EXTENT_VARIABLE: &str = "SESSIONLAKE_REAL_DATA";
 /// Arrival dates of the git history that are tried unless all are asked for.
 const GIT_DATES: usize = 300;
+/// Arrival dates of online_retail whose refused rows are replayed unless all are asked for.
+const RETAIL_DATES: usize = 25;
 const UPDATE_DEPTH_DAYS: i32 = 5;
 const LIMITS: Limits = Limits { timeout_micros: 30 * MINUTE, max_duration_micros: None };
 
@@ -106,11 +108,48 @@ fn a_year_of_online_retail_is_sessionized_as_the_reference_does() {
 }
 
 #[test]
+fn rows_of_online_retail_without_a_customer_come_back_under_a_guest_id() {
+    let Some(folder) = data_folder("online_retail") else { return };
+    let files = retail_files(&folder);
+    let dates = extent(RETAIL_DATES).unwrap_or(files.len());
+    let files: BTreeMap<i32, PathBuf> = files.into_iter().take(dates).collect();
+    let (first, last) = (files.keys().next().unwrap(), files.keys().next_back().unwrap());
+    let workspace = Workspace::new();
+    let configuration = format!("[retention]\nraw_days = 1000\n{}", retail_configuration(&folder));
+    workspace.configure(&configuration);
+    workspace.run(Dates::Range(date(*first), date(*last)), RuleChange::Refuse).unwrap();
+    let reading = read_retail(&files);
+    let without_customer = reading.rejected["missing_key"];
+    if files.len() == 305 {
+        assert_eq!(without_customer, 135_080);
+    }
+    let rows = workspace.quarantine();
+    assert_eq!(count(rows.len()), without_customer);
+    assert!(rows.iter().all(|(_, reason)| reason == "missing_key"));
+
+    workspace.configure(&configuration.replace(
+        "user_id = \"CustomerID\"",
+        "user_id = \"case when CustomerID is null then 'guest' else CustomerID end\"",
+    ));
+    let began = Instant::now();
+    workspace.exec("quarantine replay --reason missing_key").code(0);
+    let delivered = read_retail_with(&files, Some("guest")).delivered;
+    say(&format!(
+        "online_retail, {} dates: {without_customer} rows without a customer came back in {:.1} s",
+        files.len(),
+        began.elapsed().as_secs_f64(),
+    ));
+    assert_eq!(workspace.quarantine(), []);
+    let attributes = ["InvoiceNo", "Description", "Quantity", "UnitPrice"];
+    assert_same(&workspace.ods(&attributes), &expected_ods(&delivered, &[LIMITS]));
+}
+
+#[test]
 fn git_history_with_its_real_lateness_is_sessionized_as_the_reference_does() {
     let Some(folder) = data_folder("git_history") else { return };
     let batches = git_batches(&folder.join("rust-analyzer.csv.gz"));
     assert_eq!(batches.len(), 2_799, "arrival dates in {}", folder.display());
-    let dates = git_extent().unwrap_or(batches.len());
+    let dates = extent(GIT_DATES).unwrap_or(batches.len());
     let batches: BTreeMap<i32, Vec<Change>> = batches.into_iter().take(dates).collect();
     let workspace = Workspace::new();
     workspace.configure(GIT_CONFIGURATION);
@@ -162,12 +201,17 @@ fn arrival_of(path: &Path) -> Option<i32> {
 }
 
 fn read_retail(files: &BTreeMap<i32, PathBuf>) -> Reading {
+    read_retail_with(files, None)
+}
+
+/// With an id for rows without a customer, or without those.
+fn read_retail_with(files: &BTreeMap<i32, PathBuf>, guest: Option<&str>) -> Reading {
     let mut reading = Reading { delivered: vec![], rejected: BTreeMap::new() };
     for (arrival, path) in files {
         let mut reader = csv::Reader::from_reader(MultiGzDecoder::new(File::open(path).unwrap()));
         for record in reader.deserialize() {
             let line: RetailLine = record.unwrap();
-            match line.delivered(*arrival) {
+            match line.delivered(*arrival, guest) {
                 Some(row) => reading.delivered.push(row),
                 None => *reading.rejected.entry("missing_key".to_owned()).or_default() += 1,
             }
@@ -192,9 +236,9 @@ struct RetailLine {
 }
 
 impl RetailLine {
-    /// `None` without a customer. All lines of this data set arrive on the date they happened.
-    fn delivered(self, arrival: i32) -> Option<Delivered> {
-        let user_id = self.customer_id?;
+    /// `None` without a customer or an id for guests. All lines of this data set arrive on the date they happened.
+    fn delivered(self, arrival: i32, guest: Option<&str>) -> Option<Delivered> {
+        let user_id = self.customer_id.or(guest.map(str::to_owned))?;
         let is_cancellation = self.invoice_no.starts_with('C');
         let kind = if is_cancellation { "cancel" } else { "sale" };
         let timestamp_micros = micros(&self.invoice_date);
@@ -251,11 +295,11 @@ struct Change {
 }
 
 /// How many arrival dates to try, `None` for all.
-fn git_extent() -> Option<usize> {
+fn extent(unless_all: usize) -> Option<usize> {
     match std::env::var(EXTENT_VARIABLE).as_deref() {
         Ok("all") => None,
         Ok(other) => panic!("{EXTENT_VARIABLE}={other}: the one value it takes is `all`"),
-        Err(_) => Some(GIT_DATES),
+        Err(_) => Some(unless_all),
     }
 }
 

@@ -5,14 +5,16 @@ use std::path::PathBuf;
 use chrono::NaiveDate;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::stages::ingest::outcome::FileStatus;
 use crate::telemetry::LogFormat;
 
 /// Daily batches of raw events in, exact sessions in a Delta Lake table out.
 #[derive(Debug, Parser)]
 #[command(name = "sessionlake", version, about, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 done (also when nothing was left to do), 1 failed, 2 wrong \
-    use or configuration, 3 done but for files that were rejected, 4 another run committed first \
-    (try again), 130 and 143 stopped by a signal.\n\nExample:\n  sessionlake run --arrival-date 2026-01-08")]
+    use or configuration, 3 done but for files that were rejected, or a check of severity error \
+    found rows, 4 another run committed first (try again), 130 and 143 stopped by a \
+    signal.\n\nExample:\n  sessionlake run --arrival-date 2026-01-08")]
 pub(super) struct Arguments {
     #[command(flatten)]
     pub(super) global: Global,
@@ -99,6 +101,22 @@ pub(super) enum Command {
     /// small files of a date that has many. No row changes.
     #[command(after_help = "Example:\n  sessionlake maintain --dry-run")]
     Maintain(MaintainArgs),
+    /// List the files that runs have seen, and what became of each
+    #[command(after_help = "Example:\n  sessionlake files --status rejected --status changed")]
+    Files(FilesArgs),
+    /// Look at what was refused, and bring rows back after a change of the configuration
+    #[command(after_help = "Example:\n  sessionlake quarantine list")]
+    Quarantine {
+        #[command(subcommand)]
+        command: QuarantineCommand,
+    },
+    /// Ask the checks of what the lake holds, and write nothing
+    ///
+    /// A check is a query that returns offending rows; see [feed.checks]. Those on raw are asked
+    /// of each arrival date by itself, those on ods of all rows, or of those that the dates given
+    /// brought. Exit code 3 when a check of severity error found rows.
+    #[command(after_help = "Example:\n  sessionlake check --check break_inside_session")]
+    Check(CheckArgs),
     /// Check all that a run needs: configuration, sources, lake, store, clock, disk
     ///
     /// Above all that the store honours conditional PUT: one that does not loses commits, and is
@@ -251,6 +269,115 @@ pub(super) struct MaintainArgs {
     pub(super) feeds: FeedArgs,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct FilesArgs {
+    /// Only files of this status (may be given several times) [default: all]
+    #[arg(long, value_enum, value_name = "STATUS")]
+    pub(super) status: Vec<Status>,
+    #[command(flatten)]
+    pub(super) dates: DateArgs,
+    /// Only this feed (may be given several times) [default: all]
+    #[arg(long, value_name = "NAME")]
+    pub(super) feed: Vec<String>,
+    /// Override a setting, as for run
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(super) set: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum QuarantineCommand {
+    /// Count what is in quarantine, by feed, arrival date, stage and reason
+    #[command(after_help = "Example:\n  sessionlake quarantine list --arrival-date 2026-01-08")]
+    List(EntryArgs),
+    /// Show refused rows with file, line, detail and text
+    #[command(
+        after_help = "Example:\n  sessionlake quarantine show --reason missing_key --limit 5"
+    )]
+    Show(ShowArgs),
+    /// Judge rows that the build refused again, under the configuration of today
+    ///
+    /// They are in raw: ODS is recomputed from the first arrival date among them on, as with
+    /// reprocess --from; the configured mapping holds from that arrival date on. Records refused by
+    /// ingest are not in raw: deliver a corrected file.
+    #[command(after_help = "Example, first to see what it would change:\n  \
+        sessionlake quarantine replay --reason missing_key --dry-run\n  \
+        sessionlake quarantine replay --reason missing_key")]
+    Replay(ReplayArgs),
+}
+
+/// Which entries of quarantine.
+#[derive(Debug, Args)]
+pub(super) struct EntryArgs {
+    #[command(flatten)]
+    pub(super) dates: DateArgs,
+    /// Only entries of this reason (may be given several times) [default: all]
+    #[arg(long, value_name = "REASON")]
+    pub(super) reason: Vec<String>,
+    /// Only this feed (may be given several times) [default: all]
+    #[arg(long, value_name = "NAME")]
+    pub(super) feed: Vec<String>,
+    /// Override a setting, as for run
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(super) set: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ShowArgs {
+    #[command(flatten)]
+    pub(super) entries: EntryArgs,
+    /// Only entries of this file, as `_file` names it
+    #[arg(long, value_name = "NAME")]
+    pub(super) file: Option<String>,
+    /// At most this many entries of each feed
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(super) limit: usize,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReplayArgs {
+    #[command(flatten)]
+    pub(super) dates: DateArgs,
+    /// Only entries of this reason (may be given several times) [default: all]
+    #[arg(long, value_name = "REASON")]
+    pub(super) reason: Vec<String>,
+    /// Only entries of this file, as `_file` names it
+    #[arg(long, value_name = "NAME")]
+    pub(super) file: Option<String>,
+    /// Say how many events and sessions would change, by event date, and write nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    #[command(flatten)]
+    pub(super) feeds: FeedArgs,
+}
+
+/// What became of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(super) enum Status {
+    /// Found by a run, and nothing more is known.
+    Seen,
+    /// Its rows are in raw.
+    Loaded,
+    /// Refused whole: nothing of it is in raw.
+    Rejected,
+    /// The same content was delivered before under that name and date.
+    SkippedDuplicate,
+    /// Other content was delivered before under that name and date; this one is in raw, too.
+    Changed,
+}
+
+impl From<Status> for FileStatus {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Seen => Self::Seen,
+            Status::Loaded => Self::Loaded,
+            Status::Rejected => Self::Rejected,
+            Status::SkippedDuplicate => Self::SkippedDuplicate,
+            Status::Changed => Self::Changed,
+        }
+    }
+}
+
 /// What ODS is recomputed from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum FactSource {
@@ -259,6 +386,17 @@ pub(super) enum FactSource {
     /// The events that ODS keeps: for a changed session rule, also where raw has expired; mapping
     /// and window must be as recorded, and what is in quarantine stays there.
     Ods,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    /// Only this check (may be given several times) [default: all]
+    #[arg(long, value_name = "NAME")]
+    pub(super) check: Vec<String>,
+    #[command(flatten)]
+    pub(super) dates: DateArgs,
+    #[command(flatten)]
+    pub(super) feeds: FeedArgs,
 }
 
 #[derive(Debug, Args)]

@@ -9,7 +9,7 @@ use super::args::{
     Global, ReprocessArgs, RetentionArgs, WithdrawArgs,
 };
 use super::progress::Bar;
-use super::{maintain, output};
+use super::{check, files, maintain, output, quarantine};
 use crate::config::{self, Config, FeedConfig, LoadOptions};
 use crate::engine::Engine;
 use crate::error::{JobError, Verdict};
@@ -20,8 +20,10 @@ use crate::lake::ids::LatePolicy;
 use crate::lake::rules::RuleBook;
 use crate::record::RunLog;
 use crate::stages::build::Rebuild;
+use crate::stages::checks;
 use crate::stages::deliveries::DeliveredFile;
 use crate::stages::mapping::CompiledBook;
+use crate::stages::replay::Selection;
 use crate::stages::reprocess::Source;
 use crate::stages::rules::RuleChange;
 
@@ -41,7 +43,7 @@ pub(super) async fn execute(arguments: Arguments) -> Result<Ended, JobError> {
     match command {
         Command::Generate(options) => generate(&global, options).map(|()| Ended::Done),
         Command::Doctor(args) => doctor(&global, args.set).await,
-        Command::Config { command } => configure(&global, command).map(|()| Ended::Done),
+        Command::Config { command } => configure(&global, command).await.map(|()| Ended::Done),
         Command::Run(args) => {
             let action = Action::Run(dates(&args.dates)?, rule_change(args.accept_rule_change));
             on_feeds(&global, &args.feeds, action).await
@@ -65,7 +67,10 @@ pub(super) async fn execute(arguments: Arguments) -> Result<Ended, JobError> {
         }
         Command::Withdraw(args) => withdraw(&global, args).await,
         Command::Reprocess(args) if args.dry_run => forecast(&global, &args).await,
+        Command::Check(args) => check::check(&global, &args).await,
         Command::Maintain(args) => maintain::maintain(&global, &args).await,
+        Command::Quarantine { command } => quarantine::quarantine(&global, command).await,
+        Command::Files(args) => files::files(&global, &args).await,
         Command::Reprocess(args) => {
             let action = Action::Reprocess(args.from, source(args.source));
             on_feeds(&global, &args.feeds, action).await
@@ -75,13 +80,14 @@ pub(super) async fn execute(arguments: Arguments) -> Result<Ended, JobError> {
 
 /// What is done to each feed.
 #[derive(Debug, Clone, Copy)]
-enum Action<'a> {
+pub(super) enum Action<'a> {
     Run(Dates, RuleChange),
     Ingest(Dates, LatePolicy),
     Build(Dates, Rebuild, RuleChange),
     Retention(Option<chrono::NaiveDate>),
     Reprocess(chrono::NaiveDate, Source),
     Withdraw(&'a DeliveredFile),
+    Replay(&'a Selection),
 }
 
 impl Action<'_> {
@@ -92,6 +98,7 @@ impl Action<'_> {
             Self::Build(dates, rebuild, change) => job.build(feed, dates, rebuild, change).await,
             Self::Retention(as_of) => job.retention(feed, as_of).await.map(|_| ()),
             Self::Withdraw(file) => job.withdraw(feed, file).await,
+            Self::Replay(selection) => job.replay(feed, selection).await,
             Self::Reprocess(from, source) => job.reprocess(feed, from, source).await.map(|_| ()),
         }
     }
@@ -99,7 +106,7 @@ impl Action<'_> {
 
 /// Runs the action on each feed in turn. A feed that fails does not stop the others; the first
 /// error is the command's. The record is written before the command ends, however it ends.
-async fn on_feeds(
+pub(super) async fn on_feeds(
     global: &Global,
     feeds: &FeedArgs,
     action: Action<'_>,
@@ -134,7 +141,7 @@ async fn on_feeds(
     tracing::info!(requests = %job.lake().requests(), "asked of the store");
     output::run(global.output, &log)?;
     // What failed weighs more than what was rejected.
-    errors.sort_by_key(|error| error.verdict() == Verdict::FixRejected);
+    errors.sort_by_key(|error| error.verdict() == Verdict::FixData);
     output::later_errors(global.log_format, &errors);
     match errors.into_iter().next() {
         Some(error) => Err(error),
@@ -214,7 +221,7 @@ async fn withdraw(global: &Global, args: WithdrawArgs) -> Result<Ended, JobError
 /// Everything is looked at, also where something fails before.
 async fn doctor(global: &Global, set: Vec<String>) -> Result<Ended, JobError> {
     let config = load(global, set)?;
-    check_expressions(&config)?;
+    validate(&config).await?;
     let checks = doctor::examine(&config).await;
     output::checks(global.output, &checks)?;
     match checks.iter().filter(|check| !check.ok).count() {
@@ -242,7 +249,7 @@ fn generate(global: &Global, args: GenerateArgs) -> Result<(), JobError> {
     output::generated(global.output, &summary)
 }
 
-fn configure(global: &Global, command: ConfigCommand) -> Result<(), JobError> {
+async fn configure(global: &Global, command: ConfigCommand) -> Result<(), JobError> {
     match command {
         ConfigCommand::Show(args) => {
             let config = load(global, args.set)?;
@@ -250,19 +257,22 @@ fn configure(global: &Global, command: ConfigCommand) -> Result<(), JobError> {
         }
         ConfigCommand::Check(args) => {
             let config = load(global, args.set)?;
-            check_expressions(&config)?;
+            validate(&config).await?;
             output::checked(global.output, &config)
         }
     }
 }
 
-fn check_expressions(config: &Config) -> Result<(), JobError> {
+/// The SQL of the configuration: expressions and checks.
+pub(super) async fn validate(config: &Config) -> Result<(), JobError> {
     let engine = Engine::new(&config.engine)?;
     for feed in &config.feeds {
+        let rules_error = |source| JobError::Rules { feed: feed.name.clone(), source };
         let book = RuleBook::first(feed);
         let zone = feed.event.zone.parse().unwrap_or(chrono_tz::Tz::UTC);
         CompiledBook::compile(&engine.context(zone), &feed.name, &book, &[])
-            .map_err(|source| JobError::Rules { feed: feed.name.clone(), source })?;
+            .map_err(rules_error)?;
+        checks::validate(&engine, feed, &config.feeds).await.map_err(rules_error)?;
     }
     Ok(())
 }
@@ -301,7 +311,7 @@ pub(super) fn select<'c>(
     names.iter().map(find).collect()
 }
 
-fn dates(args: &DateArgs) -> Result<Dates, JobError> {
+pub(super) fn dates(args: &DateArgs) -> Result<Dates, JobError> {
     match (args.arrival_date, args.from, args.to) {
         (Some(date), _, _) => Ok(Dates::One(date)),
         (None, Some(from), Some(to)) if from > to => Err(JobError::EmptyRange { from, to }),

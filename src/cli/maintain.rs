@@ -10,7 +10,7 @@ use crate::job::Job;
 use crate::record::RunLog;
 use crate::stages::maintain::Maintained;
 
-/// Tidies up the tables of each feed in turn, then `runs`; a feed that fails does not stop the
+/// Tidies up the tables of each feed in turn, then `files` and `runs`; a feed that fails does not stop the
 /// others. The record is written before the command ends, however it ends.
 pub(super) async fn maintain(global: &Global, args: &MaintainArgs) -> Result<Ended, JobError> {
     let config = load(global, settings(&args.feeds))?;
@@ -46,8 +46,8 @@ pub(super) async fn maintain(global: &Global, args: &MaintainArgs) -> Result<End
     }
     if ended == Ended::Done && args.feeds.feed.is_empty() {
         tokio::select! {
-            result = job.maintain_runs(args.orphans_older_than) => match result {
-                Ok(report) => reports.push(report),
+            result = job.maintain_records(args.orphans_older_than) => match result {
+                Ok(report) => reports.extend(report),
                 Err(error) => errors.push(error),
             },
             signal = stop.received() => ended = signal,
@@ -73,7 +73,7 @@ async fn plan(
         plan.extend(job.maintain_plan(feed, args.orphans_older_than).await?);
     }
     if args.feeds.feed.is_empty() {
-        plan.push(job.maintain_runs_plan(args.orphans_older_than).await?);
+        plan.extend(job.maintain_records_plan(args.orphans_older_than).await?);
     }
     Ok(plan)
 }

@@ -1,10 +1,13 @@
 //! What the user typed, and what is done about it.
 
 mod args;
+mod check;
 mod commands;
+mod files;
 mod maintain;
 mod output;
 mod progress;
+mod quarantine;
 
 use std::process::ExitCode;
 

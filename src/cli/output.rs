@@ -15,8 +15,11 @@ use crate::config::Config;
 use crate::error::JobError;
 use crate::generate::GenerateSummary;
 use crate::inspect::doctor::Check;
+use crate::inspect::quarantine::{Count, Entry};
 use crate::job::error_chain;
+use crate::record::file_facts::FileFact;
 use crate::record::{Outcome, RunLog, StageRecord};
+use crate::stages::checks::CheckResult;
 use crate::stages::maintain::Maintained;
 use crate::stages::merge::DateChange;
 use crate::stages::reprocess::Forecast;
@@ -301,6 +304,96 @@ pub(super) fn checks(format: OutputFormat, checks: &[Check]) -> Result<(), JobEr
         shown.add_row(row);
     }
     text(&shown.to_string())
+}
+
+/// Files that runs have seen.
+pub(super) fn files(format: OutputFormat, facts: &[FileFact]) -> Result<(), JobError> {
+    if format == OutputFormat::Json {
+        return document(&json!({ "files": facts }));
+    }
+    if facts.is_empty() {
+        return text("no file");
+    }
+    let header =
+        ["feed", "date", "file", "status", "updated", "why", "rows", "rejected", "size", "run"];
+    let mut shown = table(&header, 6);
+    for FileFact { feed, outcome, run_id, updated, .. } in facts {
+        let count = |count: Option<i64>| count.map_or_else(String::new, |count| count.to_string());
+        let reasons = outcome.reasons.iter().map(|(reason, rows)| format!("{reason} {rows}"));
+        let why = outcome.error.clone().into_iter().chain(reasons).collect::<Vec<_>>().join(", ");
+        shown.add_row([
+            feed.clone(),
+            outcome.arrival_date.to_string(),
+            outcome.file.clone(),
+            outcome.status.as_str().to_owned(),
+            updated.to_rfc3339_opts(SecondsFormat::Secs, true),
+            why,
+            count(outcome.rows),
+            count(outcome.rows_rejected),
+            ByteSize(u64::try_from(outcome.bytes).unwrap_or_default()).to_string(),
+            run_id.clone(),
+        ]);
+    }
+    text(&shown.to_string())
+}
+
+/// What is in quarantine, by reason.
+pub(super) fn quarantine_counts(format: OutputFormat, counts: &[Count]) -> Result<(), JobError> {
+    if format == OutputFormat::Json {
+        return document(&json!({ "counts": counts }));
+    }
+    let mut shown = table(&["feed", "date", "stage", "reason", "entries", "files"], 4);
+    for Count { feed, arrival_date, stage, reason, entries, files } in counts {
+        let (entries, files) = (entries.to_string(), files.to_string());
+        shown.add_row([feed, arrival_date, stage, reason, &entries, &files]);
+    }
+    text(&if counts.is_empty() { "nothing in quarantine".to_owned() } else { shown.to_string() })
+}
+
+/// Rows that are in quarantine.
+pub(super) fn quarantine_entries(format: OutputFormat, entries: &[Entry]) -> Result<(), JobError> {
+    if format == OutputFormat::Json {
+        return document(&json!({ "entries": entries }));
+    }
+    let header = ["feed", "date", "file", "line", "stage", "reason", "detail", "text"];
+    let mut shown = table(&header, header.len());
+    for entry in entries {
+        let Entry { feed, arrival_date, stage, reason, file, line, detail, text } = entry;
+        let (line, text) = (line.to_string(), text.as_deref().unwrap_or_default());
+        shown.add_row([feed, arrival_date, file, &line, stage, reason, detail, text]);
+    }
+    text(&if entries.is_empty() { "nothing in quarantine".to_owned() } else { shown.to_string() })
+}
+
+/// What `check` found in each feed.
+pub(super) fn check_results(
+    format: OutputFormat,
+    results: &[(String, CheckResult)],
+) -> Result<(), JobError> {
+    if format == OutputFormat::Json {
+        let with_feed = |(feed, result): &(String, CheckResult)| {
+            let mut shown = json!(result);
+            shown["feed"] = json!(feed);
+            shown
+        };
+        let results: Vec<Value> = results.iter().map(with_feed).collect();
+        return document(&json!({ "checks": results }));
+    }
+    if results.is_empty() {
+        return text("there is no check");
+    }
+    let mut shown = table(&["feed", "check", "severity", "on", "rows", "message"], 6);
+    if let Some(rows) = shown.column_mut(4) {
+        rows.set_cell_alignment(CellAlignment::Right);
+    }
+    let mut examples = String::new();
+    for (feed, result) in results {
+        let (severity, on, rows) = (result.severity, result.on, result.rows.to_string());
+        let row = [feed, &result.check, severity.as_str(), on.as_str(), &rows, &result.message];
+        shown.add_row(row);
+        examples.extend(result.example_lines().map(|line| format!("\n{feed}: {line}")));
+    }
+    text(&format!("{shown}{examples}"))
 }
 
 /// What `generate` wrote.

@@ -6,8 +6,9 @@ use chrono::format::{Item, StrftimeItems};
 use chrono_tz::{TZ_VARIANTS, Tz};
 
 use super::attribute::Attribute;
+use super::checks::{self, ChecksConfig};
 use super::column_names::ColumnsOf;
-use super::file::{EventFile, FeedFile, SessionFile, WindowFile};
+use super::file::{ChecksFile, EventFile, FeedFile, SessionFile, WindowFile};
 use super::location::{self, Roots};
 use super::problems::Problems;
 use super::reason::{Reason, nearest};
@@ -78,6 +79,7 @@ impl Feed<'_> {
         let event = self.event(file.event);
         let window = self.window(&file.window);
         let session = self.session(file.session, window.as_ref());
+        let checks = self.checks(file.checks);
         Some(FeedConfig {
             name: name?,
             path: path?,
@@ -87,7 +89,14 @@ impl Feed<'_> {
             event: event?,
             session: session?,
             window: window?,
+            checks: checks?,
         })
+    }
+
+    fn checks(&mut self, file: ChecksFile) -> Option<ChecksConfig> {
+        let at = self.key("checks");
+        let root = self.roots.of(&self.problems.origins.of_value(&format!("{at}.folder")));
+        checks::checks(file, &at, root, self.problems)
     }
 
     fn path(&mut self, written: Option<&str>) -> Option<String> {

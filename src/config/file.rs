@@ -2,6 +2,8 @@
 //!
 //! Scalars stand before sections in each struct, because they must in TOML.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// The whole file.
@@ -74,6 +76,8 @@ pub(crate) struct FeedFile {
     pub(crate) event: EventFile,
     pub(crate) session: SessionFile,
     pub(crate) window: WindowFile,
+    #[serde(skip_serializing_if = "ChecksFile::is_empty")]
+    pub(crate) checks: ChecksFile,
 }
 
 /// `[feed.event]`
@@ -106,4 +110,40 @@ pub(crate) struct SessionFile {
 pub(crate) struct WindowFile {
     pub(crate) update_depth_days: Option<i64>,
     pub(crate) lookback_days: Option<i64>,
+}
+
+/// `[feed.checks]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ChecksFile {
+    pub(crate) folder: Option<String>,
+    pub(crate) shipped: Option<Vec<String>>,
+    pub(crate) skip: Option<Vec<String>>,
+    pub(crate) r#use: Option<Vec<CheckUseFile>>,
+}
+
+impl ChecksFile {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// `[[feed.checks.use]]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct CheckUseFile {
+    pub(crate) check: Option<String>,
+    pub(crate) name: Option<String>,
+    pub(crate) severity: Option<String>,
+    pub(crate) on: Option<String>,
+    pub(crate) with: Option<BTreeMap<String, Argument>>,
+}
+
+/// A value of `with`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Argument {
+    Text(String),
+    Number(i64),
+    Texts(Vec<String>),
 }

@@ -14,6 +14,9 @@
 //! written. SQL expressions stay text here: the engine parses them against the feed's columns.
 
 mod attribute;
+mod check_fault;
+mod check_file;
+pub mod checks;
 mod column_names;
 mod error;
 mod feed;
@@ -165,6 +168,8 @@ pub struct FeedConfig {
     pub session: SessionRules,
     /// `[feed.window]`: which dates a delivery may change.
     pub window: WindowRules,
+    /// `[feed.checks]`: what its rows are held to.
+    pub checks: checks::ChecksConfig,
 }
 
 /// How the files of a feed are written. CSV and JSON lines may be compressed with gzip (`.gz`) or

@@ -52,6 +52,11 @@ impl Problems {
         self.add_from(&schema::join(section, key), origin, unknown);
     }
 
+    /// Lets more be said about `path`, which stands for several things.
+    pub(crate) fn reopen(&mut self, path: &str) {
+        self.settled.retain(|settled| settled != path);
+    }
+
     /// Whether any problem is known.
     pub(crate) fn is_empty(&self) -> bool {
         self.found.is_empty()

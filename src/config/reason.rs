@@ -1,5 +1,9 @@
 //! What can be wrong with a value, and what to do next about each.
 
+use std::io;
+use std::path::PathBuf;
+
+use super::check_fault::CheckFault;
 use super::{schema, units};
 
 /// What is wrong with one value. The message of each variant says what its fields hold.
@@ -75,6 +79,22 @@ pub(crate) enum Reason {
     ReservedName { name: String, table: &'static str },
     #[error("the name `{name}` is taken by entry [{first}] (letters' case does not count)")]
     NameTaken { name: String, first: usize },
+    #[error("{file}, line {line}: {fault}")]
+    BadCheck { file: String, line: usize, fault: CheckFault },
+    #[error("cannot read the folder {}: {kind}", folder.display())]
+    NoChecks { folder: PathBuf, kind: io::ErrorKind },
+    #[error("no check is called `{name}`")]
+    UnknownCheck { name: String, suggestion: Option<String>, known: Vec<String> },
+    #[error("the check `{check}` has parameters")]
+    CheckNeedsParameters { check: String },
+    #[error("`{name}` is not a name for a check")]
+    BadCheckName { name: String },
+    #[error("another check is called `{name}`")]
+    CheckNameTaken { name: String },
+    #[error("the check has no parameter `{name}`")]
+    UnknownParameter { name: String, known: Vec<String> },
+    #[error("the parameter `{name}` ({kind}) is missing")]
+    MissingParameter { name: String, kind: &'static str },
 }
 
 /// The key that was probably meant.
@@ -102,6 +122,17 @@ impl Reason {
             Self::NotOneOf { suggestion, .. } | Self::UnknownZone { suggestion, .. } => {
                 did_you_mean(suggestion.as_ref(), || format!("write for example `{example}`"))
             }
+            Self::BadCheck { fault, .. } => fault.next_step(),
+            Self::UnknownCheck { suggestion, known, .. } => {
+                did_you_mean(suggestion.as_ref(), || format!("the checks are {}", joined(known)))
+            }
+            Self::UnknownParameter { known, .. } if known.is_empty() => {
+                "it has none: leave `with` out".to_owned()
+            }
+            Self::UnknownParameter { known, .. } => {
+                format!("its parameters are {}", joined(known))
+            }
+            Self::MissingParameter { name, .. } => format!("add it to `with = {{ {name} = ... }}`"),
             Self::AmbiguousFeed { .. } => "use --set NAME:KEY=VALUE or rename one".to_owned(),
             Self::IsSection { keys } => format!("name one of its keys: {}", joined(keys)),
             Self::NoEqualsSign => "write for example `--set session.timeout=10m`".to_owned(),
@@ -142,6 +173,12 @@ impl Reason {
                 "choose another name: `expression as name`".to_owned()
             }
             Self::NameTaken { .. } => "rename or remove one".to_owned(),
+            Self::NoChecks { .. } => "create it, or remove `folder`".to_owned(),
+            Self::CheckNeedsParameters { .. } => {
+                "give them in a [[feed.checks.use]] section".to_owned()
+            }
+            Self::BadCheckName { .. } => "use a-z, 0-9 and `_`, a letter first".to_owned(),
+            Self::CheckNameTaken { .. } => "add another `name` to this use of it".to_owned(),
             _ => format!("write for example `{example}`"),
         }
     }

@@ -1,6 +1,7 @@
 //! The keys there are, what each holds, and how each is written: for unknown keys, wrong types and
 //! the examples in messages. A test holds it against the structs of `file.rs`.
 
+use super::checks::{CHECK_USE, CHECKS};
 use super::reason::{Reason, Suggestion, nearest};
 
 /// One key of the configuration.
@@ -22,6 +23,8 @@ pub(crate) enum Shape {
     Section(&'static [Key]),
     /// `[[name]]`: a list of sections.
     Sections(&'static [Key]),
+    /// A section whose keys are not known here.
+    Values,
 }
 
 impl Shape {
@@ -32,7 +35,7 @@ impl Shape {
             Self::Integer => "a whole number",
             Self::Boolean => "true or false",
             Self::TextList => "a list of texts",
-            Self::Section(_) => "a section",
+            Self::Section(_) | Self::Values => "a section",
             Self::Sections(_) => "a list of sections",
         }
     }
@@ -41,12 +44,12 @@ impl Shape {
     pub(crate) const fn keys(&self) -> &'static [Key] {
         match self {
             Self::Section(keys) | Self::Sections(keys) => keys,
-            Self::Text | Self::Integer | Self::Boolean | Self::TextList => &[],
+            Self::Text | Self::Integer | Self::Boolean | Self::TextList | Self::Values => &[],
         }
     }
 }
 
-const fn text(name: &'static str, value: &'static str) -> Key {
+pub(crate) const fn text(name: &'static str, value: &'static str) -> Key {
     Key { name, shape: Shape::Text, value }
 }
 
@@ -58,7 +61,7 @@ const fn boolean(name: &'static str, value: &'static str) -> Key {
     Key { name, shape: Shape::Boolean, value }
 }
 
-const fn text_list(name: &'static str, value: &'static str) -> Key {
+pub(crate) const fn text_list(name: &'static str, value: &'static str) -> Key {
     Key { name, shape: Shape::TextList, value }
 }
 
@@ -66,12 +69,20 @@ const fn section(name: &'static str, keys: &'static [Key]) -> Key {
     Key { name, shape: Shape::Section(keys), value: "" }
 }
 
+pub(crate) const fn sections(name: &'static str, keys: &'static [Key]) -> Key {
+    Key { name, shape: Shape::Sections(keys), value: "" }
+}
+
+pub(crate) const fn values(name: &'static str, value: &'static str) -> Key {
+    Key { name, shape: Shape::Values, value }
+}
+
 /// The keys at the top of the file.
 pub(crate) static ROOT: &[Key] = &[
     section("lake", LAKE),
     section("engine", ENGINE),
     section("retention", RETENTION),
-    Key { name: "feed", shape: Shape::Sections(FEED), value: "" },
+    sections("feed", FEED),
 ];
 
 const LAKE: &[Key] =
@@ -107,6 +118,7 @@ pub(crate) const FEED: &[Key] = &[
     section("event", EVENT),
     section("session", SESSION),
     section("window", WINDOW),
+    section("checks", CHECKS),
 ];
 
 const EVENT: &[Key] = &[
@@ -130,7 +142,7 @@ const SESSION: &[Key] = &[
 const WINDOW: &[Key] = &[integer("update_depth_days", "5"), integer("lookback_days", "1")];
 
 /// Every section but the top, by its path.
-pub(crate) const SECTIONS: [(&str, &[Key]); 8] = [
+pub(crate) const SECTIONS: [(&str, &[Key]); 10] = [
     ("lake", LAKE),
     ("lake.storage", STORAGE),
     ("engine", ENGINE),
@@ -139,6 +151,8 @@ pub(crate) const SECTIONS: [(&str, &[Key]); 8] = [
     ("feed.event", EVENT),
     ("feed.session", SESSION),
     ("feed.window", WINDOW),
+    ("feed.checks", CHECKS),
+    ("feed.checks.use", CHECK_USE),
 ];
 
 /// A name on the way that no key has.
@@ -214,6 +228,9 @@ fn elsewhere(name: &str) -> Option<Suggestion> {
 
 /// The header a section path such as `feed[0].session` has in the file.
 pub(crate) fn header(section: &str) -> String {
+    if section.starts_with("feed") && section.contains(".checks.use") {
+        return "[[feed.checks.use]]".to_owned();
+    }
     match section.split_once(']') {
         _ if section.is_empty() => "the top level".to_owned(),
         Some((_, "")) => "[[feed]]".to_owned(),
@@ -238,7 +255,7 @@ mod tests {
     #[test]
     fn the_keys_are_those_of_the_structs() {
         let sections = SECTIONS.map(|(section, keys)| match section.strip_prefix("feed.") {
-            Some(_) => (format!("[[feed]]\n[{section}]\nzzz = 1"), keys),
+            Some(_) => (format!("[[feed]]\n{}\nzzz = 1", header(section)), keys),
             None => (format!("{}\nzzz = 1", header(section)), keys),
         });
         for (document, keys) in sections.into_iter().chain([("zzz = 1".to_owned(), ROOT)]) {
@@ -275,5 +292,6 @@ mod tests {
         assert_eq!(header("feed"), "[[feed]]");
         assert_eq!(header("feed[0]"), "[[feed]]");
         assert_eq!(header("feed[12].session"), "[feed.session]");
+        assert_eq!(header("feed[0].checks.use[2]"), "[[feed.checks.use]]");
     }
 }

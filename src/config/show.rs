@@ -46,6 +46,7 @@ fn feed(feed: &FeedConfig) -> FeedFile {
         event: event(&feed.event),
         session: session(&feed.session),
         window: window(&feed.window),
+        checks: feed.checks.written.clone(),
     }
 }
 

@@ -142,6 +142,10 @@ fn check_value(value: &mut Value, path: &str, shape: &Shape, problems: &mut Prob
             check_items(items, path, &Shape::Text, problems);
             true
         }
+        (Shape::Values, Value::Table(table)) => {
+            check_arguments(table, path, problems);
+            true
+        }
         (Shape::Section(keys), Value::Table(table)) => {
             check(table, path, keys, problems);
             true
@@ -170,10 +174,30 @@ fn check_items(items: &mut [Value], path: &str, shape: &Shape, problems: &mut Pr
     }
 }
 
+/// Reports the values that are no text, whole number or list of texts, and leaves them out.
+fn check_arguments(table: &mut Table, path: &str, problems: &mut Problems) {
+    table.retain(|name, value| {
+        let fits = match value {
+            Value::String(_) | Value::Integer(_) => true,
+            Value::Array(items) => items.iter().all(Value::is_str),
+            _ => false,
+        };
+        if !fits {
+            let expected = "text, a whole number or a list of texts";
+            let found = value.to_string();
+            problems.add(&schema::join(path, name), Reason::WrongType { expected, found });
+        }
+        fits
+    });
+}
+
 /// Reads what the environment or `--set` gives for a key: text as it stands, anything else as TOML.
 pub(crate) fn value_of(raw: &str, shape: &Shape) -> Result<Value, Reason> {
     if let Shape::Section(keys) | Shape::Sections(keys) = shape {
         return Err(Reason::IsSection { keys: keys.iter().map(|key| key.name).collect() });
+    }
+    if matches!(shape, Shape::Values) {
+        return Err(Reason::IsSection { keys: vec![] });
     }
     let as_text = || Value::String(raw.to_owned());
     let value = match shape {

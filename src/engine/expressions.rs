@@ -7,9 +7,12 @@ use arrow::array::{Array, ArrayRef, RecordBatch, new_null_array};
 use arrow::compute::{cast, concat};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::DFSchema;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{Expr, ExprSchemable, Volatility};
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion::prelude::SessionContext;
 
@@ -121,6 +124,25 @@ fn parse(
     Ok(expr)
 }
 
+/// Calls such as `coalesce` in the form that the engine evaluates: left as they are, they plan but
+/// fail on every row.
+fn written_out(expr: Expr, schema: &DFSchema) -> Result<Expr, DataFusionError> {
+    let context = SimplifyContext::builder().with_schema(Arc::new(schema.clone())).build();
+    let expr = ExprSimplifier::new(context.clone()).coerce(expr, schema)?;
+    let written_out = expr.transform_up(|part| match part {
+        Expr::ScalarFunction(ScalarFunction { func, args }) => {
+            Ok(match func.simplify(args, &context)? {
+                ExprSimplifyResult::Simplified(expr) => Transformed::yes(expr),
+                ExprSimplifyResult::Original(args) => {
+                    Transformed::no(Expr::ScalarFunction(ScalarFunction { func, args }))
+                }
+            })
+        }
+        other => Ok(Transformed::no(other)),
+    })?;
+    Ok(written_out.data)
+}
+
 fn reject_unstable(origin: Origin<'_>, expr: &Expr) -> Result<(), ExpressionError> {
     let mut found = None;
     let walk = expr.apply(|part| {
@@ -172,6 +194,7 @@ impl Expression {
         };
         let df_schema = DFSchema::try_from(Schema::clone(schema)).map_err(invalid)?;
         let expr = parse(context, origin, &df_schema)?;
+        let expr = written_out(expr, &df_schema).map_err(invalid)?;
         let physical = context.create_physical_expr(expr, &df_schema).map_err(invalid)?;
         let data_type = physical.data_type(schema).map_err(invalid)?;
         Ok(Self { physical, data_type, key: origin.key.to_owned(), sql: origin.sql.to_owned() })

@@ -153,7 +153,7 @@ fn clock(ahead_millis: i64) -> Check {
 }
 
 async fn tables(config: &Config, lake: &Lake) -> Vec<Check> {
-    let mut names = vec![TableName::Runs];
+    let mut names = vec![TableName::Files, TableName::Runs];
     for feed in &config.feeds {
         let feed = || feed.name.clone();
         names.extend([

@@ -1,4 +1,4 @@
-//! `maintain`: the tables of each feed, then `runs`.
+//! `maintain`: the tables of each feed, then `files` and `runs`.
 
 use std::time::Duration;
 
@@ -8,6 +8,9 @@ use crate::error::JobError;
 use crate::lake::TableName;
 use crate::lake::commits::Provenance;
 use crate::stages::maintain::{self, Maintained};
+
+/// The tables of the whole lake.
+const RECORDS: [TableName; 2] = [TableName::Files, TableName::Runs];
 
 impl Job<'_> {
     /// What [`Job::maintain`] would do.
@@ -36,32 +39,39 @@ impl Job<'_> {
         Ok(report)
     }
 
-    /// What [`Job::maintain_runs`] would do.
-    pub async fn maintain_runs_plan(
+    /// What [`Job::maintain_records`] would do.
+    pub async fn maintain_records_plan(
         &self,
         orphan_age: Option<Duration>,
-    ) -> Result<Maintained, JobError> {
-        let name = TableName::Runs;
-        let orphans = self.lake.survey(&name, self.orphan_age(orphan_age)).await?;
-        let due = self.lake.full_upkeep_due(&name, &orphans).await?;
-        Ok(Maintained::without_compaction(&name, due))
+    ) -> Result<Vec<Maintained>, JobError> {
+        let mut plan = Vec::new();
+        for name in RECORDS {
+            let orphans = self.lake.survey(&name, self.orphan_age(orphan_age)).await?;
+            let due = self.lake.full_upkeep_due(&name, &orphans).await?;
+            plan.push(Maintained::without_compaction(&name, due));
+        }
+        Ok(plan)
     }
 
-    /// Tidies up the table `runs`, whose small files are joined whenever a run is recorded.
-    pub async fn maintain_runs(
+    /// Tidies up the tables `files` and `runs`, whose small files are joined whenever a run is
+    /// recorded.
+    pub async fn maintain_records(
         &self,
         orphan_age: Option<Duration>,
-    ) -> Result<Maintained, JobError> {
-        let name = TableName::Runs;
+    ) -> Result<Vec<Maintained>, JobError> {
         let provenance = Provenance {
             run_id: self.log.run_id().to_owned(),
             config_hash: String::new(),
             stage: "maintain",
             input_versions: vec![],
         };
-        let orphans = self.lake.survey(&name, self.orphan_age(orphan_age)).await?;
-        let upkept = self.lake.keep_up_fully(&name, &provenance, orphans).await?;
-        Ok(Maintained::without_compaction(&name, upkept))
+        let mut report = Vec::new();
+        for name in RECORDS {
+            let orphans = self.lake.survey(&name, self.orphan_age(orphan_age)).await?;
+            let upkept = self.lake.keep_up_fully(&name, &provenance, orphans).await?;
+            report.push(Maintained::without_compaction(&name, upkept));
+        }
+        Ok(report)
     }
 
     fn orphan_age(&self, asked: Option<Duration>) -> Duration {

@@ -138,6 +138,32 @@ pub fn attributes_of(ods: &Schema) -> Vec<Field> {
         .collect()
 }
 
+/// `files`: grain one fact about a file as it was seen under one arrival date: found by a run, or
+/// what became of it. The newest fact of a key (`feed`, `arrival_date`, `file`, `bytes`, `version`)
+/// holds. `version` is the ETag, or the modification time in nanoseconds since 1970; `reasons` a
+/// JSON object of the rows refused, by reason; `error` why the run that saw the file did not take
+/// it in, null as long as that run has not ended. Counts are null while they are not known.
+pub fn files() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        required("feed", DataType::Utf8),
+        required("arrival_date", DataType::Date32),
+        required("file", DataType::Utf8),
+        required("url", DataType::Utf8),
+        required("bytes", DataType::Int64),
+        required("version", DataType::Utf8),
+        nullable("content_hash", DataType::Utf8),
+        required("accept_late", DataType::Boolean),
+        required("status", DataType::Utf8),
+        nullable("rows", DataType::Int64),
+        nullable("rows_rejected", DataType::Int64),
+        nullable("reasons", DataType::Utf8),
+        nullable("error", DataType::Utf8),
+        required("run_id", DataType::Utf8),
+        required("first_seen", timestamp_type()),
+        required("updated", timestamp_type()),
+    ]))
+}
+
 /// `runs`: grain one stage of one run for one feed and arrival date; key (`run_id`, `feed`,
 /// `arrival_date`, `stage`). Counts of rows are null where a stage has no such term.
 pub fn runs() -> SchemaRef {

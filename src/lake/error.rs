@@ -270,6 +270,9 @@ pub(crate) fn file_way_out(table: &TableName) -> &'static str {
              before it and deliver its arrival date again; ods needs it for `build --force` and \
              `reprocess` only"
         }
+        TableName::Files => {
+            "put the file back from a copy of the store, or remove the folder files, a report alone"
+        }
         TableName::Runs => "put the file back from a copy of the store, or remove the folder runs",
     }
 }

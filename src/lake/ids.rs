@@ -11,6 +11,8 @@
 //! | `withdraw/<feed>` | raw, ods | number of withdrawals; ods follows raw |
 //! | `withdraw-from/<feed>` | raw | first event date that the last withdrawal touches, days since 1970 |
 //! | `retention/<feed>` | raw | newest arrival date removed, days since 1970 |
+//! | `files/<feed>/<slot>` | files | odd while a run that has seen files is at work, even when it has ended |
+//! | `files` | files | time of the newest fact, milliseconds since 1970 |
 //! | `runs` | runs | time of the newest record, milliseconds since 1970 |
 //! | `removal` | any | version that was read: makes commits that take files out exclude each other |
 
@@ -94,10 +96,11 @@ impl Ids {
         self.0.keys().any(|id| id.starts_with(&prefix))
     }
 
-    /// The same for a file that was rejected.
-    pub fn contains_rejection_of(&self, feed: &str, arrival_date: NaiveDate, file: &str) -> bool {
-        let prefix = format!("rejected/{feed}/{arrival_date}/{file}/");
-        self.0.keys().any(|id| id.starts_with(&prefix))
+    /// The content hashes of a file of that name and arrival date that were rejected.
+    pub fn rejections_of(&self, feed: &str, arrival_date: NaiveDate, file: &str) -> Vec<String> {
+        let prefix = rejected(feed, arrival_date, file, "");
+        let hashes = self.0.keys().filter_map(|id| id.strip_prefix(&prefix));
+        hashes.filter(|hash| !hash.contains('/')).map(str::to_owned).collect()
     }
 
     /// Number of deliveries and withdrawals of one arrival date; it grows with every change.
@@ -165,6 +168,11 @@ impl Ids {
                 Some((id.strip_prefix(&prefix)?.parse::<NaiveDate>().ok()?, *version))
             })
             .collect()
+    }
+
+    /// The places of runs at work on a feed, numbered from 0: how often each was taken and left.
+    pub fn places(&self, feed: &str) -> Vec<i64> {
+        (0..).map_while(|number| self.version(&place(feed, number))).collect()
     }
 
     /// The last withdrawal.
@@ -308,6 +316,16 @@ pub fn withdrawn_from(feed: &str) -> String {
 /// The id that records the newest arrival date removed from raw.
 pub fn retention(feed: &str) -> String {
     format!("retention/{feed}")
+}
+
+/// The id of one of the places in which runs at work on a feed are noted, see [`Ids::places`].
+pub fn place(feed: &str, number: usize) -> String {
+    format!("files/{feed}/{number}")
+}
+
+/// The id every commit to `files` carries.
+pub fn files() -> String {
+    "files".to_owned()
 }
 
 /// The id every commit to `runs` carries.

@@ -5,6 +5,7 @@
 //! | `raw/<feed>` | [`contracts::raw`] | `_updated_at` |
 //! | `quarantine/<feed>` | [`contracts::quarantine`] | `_updated_at` |
 //! | `ods/<feed>` | [`contracts::ods`] | `pdate` |
+//! | `files` | [`contracts::files`] | none |
 //! | `runs` | [`contracts::runs`] | none |
 //!
 //! Nothing but the Delta log decides what is in a table: ids of deliveries and builds are Delta
@@ -66,7 +67,7 @@ const NEWEST_READER: i32 = 3;
 const NEWEST_WRITER: i32 = 7;
 
 /// One table of the lake, named as people say it: `ods/events`, `acme/ods/events` for the feed
-/// `acme/events` of a client, or `runs`.
+/// `acme/events` of a client, `files` or `runs`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum TableName {
     /// Delivered rows as delivered.
@@ -75,6 +76,8 @@ pub enum TableName {
     Quarantine(String),
     /// Distinct events with their sessions.
     Ods(String),
+    /// What became of each file.
+    Files,
     /// One row per stage of a run.
     Runs,
 }
@@ -85,6 +88,7 @@ impl fmt::Display for TableName {
             Self::Raw(feed) => ("raw", feed),
             Self::Quarantine(feed) => ("quarantine", feed),
             Self::Ods(feed) => ("ods", feed),
+            Self::Files => return f.write_str("files"),
             Self::Runs => return f.write_str("runs"),
         };
         match feed.split_once('/') {

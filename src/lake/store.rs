@@ -79,6 +79,10 @@ impl MeteredStore {
         let result = self.inner.get_opts(location, GetOptions::default()).await;
         let result = self.explained(result)?;
         let meta = result.meta.clone();
+        if meta.size == 0 {
+            // What a power cut leaves of a file; the library would take it for an empty commit.
+            return Err(empty_log_file(location));
+        }
         if meta.size > LARGEST_FILE_BYTES {
             self.log.keep(LogFile { meta, content: Content::TooLarge });
             return Ok(None);
@@ -290,6 +294,17 @@ fn length(range: &Range<u64>) -> u64 {
 fn cut_short(promised_bytes: u64, received_bytes: u64) -> Error {
     let source = CutShort { promised_bytes, received_bytes };
     Error::Generic { store: NAME, source: Box::new(source) }
+}
+
+fn empty_log_file(location: &Path) -> Error {
+    let source = EmptyLogFile { location: location.to_string() };
+    Error::Generic { store: NAME, source: Box::new(source) }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{location} is empty")]
+struct EmptyLogFile {
+    location: String,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! `runs` in few files: every run adds a small one.
+//! `runs` and `files` in few files: every run adds small ones.
 
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use datafusion::logical_expr::lit;
 use datafusion::prelude::{SessionConfig, SessionContext, ident};
 use deltalake::DeltaTable;
 
+use super::file_facts;
 use crate::clock;
 use crate::lake::commits::{self, Change, Provenance};
 use crate::lake::storage::FileWriter;
@@ -16,38 +17,50 @@ use crate::stages::raw_rows::conform;
 
 /// More files than this are joined to one.
 pub(crate) const MOST_FILES: usize = 30;
-/// Rows of runs that started earlier are left out then.
+/// What is older is left out then.
 const KEPT_DAYS: u64 = 400;
 
-/// Joins the files of `runs` to one when there are more than [`MOST_FILES`], in one commit that
+/// Joins the files of `runs` or `files` to one when there are more than [`MOST_FILES`], in one commit that
 /// removes exactly the files it has read: before it nothing has changed, and what other runs
 /// append meanwhile stays. Where another run joins them at the same time, one of the two gives
 /// way.
-pub(crate) async fn compact(lake: &Lake, provenance: &Provenance) -> Result<(), LakeError> {
-    let name = TableName::Runs;
-    let Some(table) = lake.load(&name).await? else {
+pub(crate) async fn compact(
+    lake: &Lake,
+    name: &TableName,
+    provenance: &Provenance,
+) -> Result<(), LakeError> {
+    let Some(table) = lake.load(name).await? else {
         return Ok(());
     };
-    let state = table.snapshot().map_err(|source| LakeError::read(&name, source))?;
+    let state = table.snapshot().map_err(|source| LakeError::read(name, source))?;
     let removes: Vec<_> = state.log_data().iter().map(|file| file.remove_action(true)).collect();
     if removes.len() <= MOST_FILES {
         return Ok(());
     }
-    let adds = rewrite(lake, &name, &table).await?;
+    let adds = rewrite(lake, name, &table).await?;
     let change = Change { adds, removes, ..Change::default() };
-    fail::fail_point!("runs_before_compaction", |_| std::process::abort());
-    match commits::commit(&name, &table, change, provenance).await {
+    if *name == TableName::Files {
+        fail::fail_point!("files_before_compaction", |_| std::process::abort());
+    } else {
+        fail::fail_point!("runs_before_compaction", |_| std::process::abort());
+    }
+    match commits::commit(name, &table, change, provenance).await {
         Ok(_) => {}
         Err(error) if error.is_conflict() => {
-            tracing::debug!(%error, "another run tidied runs first");
+            tracing::debug!(%error, "another run tidied the table first");
         }
         Err(error) => return Err(error),
     }
-    fail::fail_point!("runs_after_compaction", |_| std::process::abort());
+    if *name == TableName::Files {
+        fail::fail_point!("files_after_compaction", |_| std::process::abort());
+    } else {
+        fail::fail_point!("runs_after_compaction", |_| std::process::abort());
+    }
     Ok(())
 }
 
-/// Every row of the loaded version that is young enough, in a file of its own.
+/// Every row of the loaded version that is young enough, of `files` the newest fact about each file
+/// alone, in a file of its own.
 async fn rewrite(
     lake: &Lake,
     name: &TableName,
@@ -58,18 +71,19 @@ async fn rewrite(
     config.options_mut().execution.parquet.schema_force_view_types = false;
     let context = SessionContext::new_with_config(config);
     lake.serve(&context);
-    let provider = table.table_provider().with_session(Arc::new(context.state())).await;
     let first = clock::now().checked_sub_days(Days::new(KEPT_DAYS)).unwrap_or_default();
     let first =
         ScalarValue::TimestampMicrosecond(Some(first.timestamp_micros()), Some("UTC".into()));
-    let rows = context
-        .read_table(provider.map_err(read)?)
-        .and_then(|frame| frame.filter(ident("started").gt_eq(lit(first))))
-        .map_err(read)?
-        .collect()
-        .await
-        .map_err(read)?;
-    let schema = contracts::runs();
+    let (frame, time, schema) = if *name == TableName::Files {
+        let frame = file_facts::newest(&context, table).await.map_err(read)?;
+        (frame, "updated", contracts::files())
+    } else {
+        let provider = table.table_provider().with_session(Arc::new(context.state())).await;
+        let frame = context.read_table(provider.map_err(read)?).map_err(read)?;
+        (frame, "started", contracts::runs())
+    };
+    let frame = frame.filter(ident(time).gt_eq(lit(first))).map_err(read)?;
+    let rows = frame.collect().await.map_err(read)?;
     let rows: Vec<_> = rows
         .iter()
         .map(|batch| conform(batch, &schema))

@@ -1,7 +1,10 @@
-//! The record of a run: what each stage read, wrote and how it ended. One commit to `runs`, whose
-//! small files are joined now and then, see `compaction.rs`.
+//! The record of a run: what each stage read, wrote and how it ended, one commit to `runs`; and what
+//! became of its files, two commits to `files`. The small files of both are joined now and then, see
+//! `compaction.rs`.
 
 mod compaction;
+pub mod file_facts;
+mod files;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,6 +22,8 @@ use crate::lake::storage::FileWriter;
 use crate::lake::upkeep::Sweep;
 use crate::lake::{Lake, LakeError, TableName, contracts, ids};
 use crate::stages::StageOutcome;
+use crate::stages::ingest::outcome::FileOutcome;
+use files::{FileLog, Place};
 
 /// How a stage ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -78,12 +83,17 @@ pub struct StageRecord {
 pub struct RunLog {
     run_id: String,
     records: Arc<Mutex<Vec<StageRecord>>>,
+    files: FileLog,
 }
 
 impl RunLog {
     /// An empty log of a new run.
     pub fn new() -> Self {
-        Self { run_id: uuid::Uuid::now_v7().to_string(), records: Arc::default() }
+        Self {
+            run_id: uuid::Uuid::now_v7().to_string(),
+            records: Arc::default(),
+            files: FileLog::default(),
+        }
     }
 
     /// The id of the run.
@@ -101,9 +111,39 @@ impl RunLog {
         self.records.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Writes the log to `runs`; nothing for a run that found nothing to do.
+    /// Notes files that were found in `files`, in one commit; nothing for none.
+    pub async fn see(
+        &self,
+        lake: &Lake,
+        feed: &str,
+        files: Vec<FileOutcome>,
+    ) -> Result<(), LakeError> {
+        self.files.see(lake, &self.provenance(), feed, files).await
+    }
+
+    /// Takes note of what became of files that earlier runs have found, and of their places.
+    pub(crate) fn recover(&self, feed: &str, outcomes: Vec<FileOutcome>, left: Vec<Place>) {
+        self.files.recover(feed, outcomes, left);
+    }
+
+    /// Writes what became of the files to `files` and the log to `runs`; nothing for a run that
+    /// found nothing to do.
     pub async fn write(&self, lake: &Lake) -> Result<(), LakeError> {
         let records = self.records();
+        let files = self.files.write(lake, &self.provenance(), &records).await;
+        self.write_stages(lake, &records).await.and(files)
+    }
+
+    fn provenance(&self) -> Provenance {
+        Provenance {
+            run_id: self.run_id.clone(),
+            config_hash: String::new(),
+            stage: "record",
+            input_versions: vec![],
+        }
+    }
+
+    async fn write_stages(&self, lake: &Lake, records: &[StageRecord]) -> Result<(), LakeError> {
         if records.iter().all(|record| record.outcome == Outcome::UpToDate) {
             return Ok(());
         }
@@ -112,17 +152,12 @@ impl RunLog {
         let load = async || lake.load_or_create(&name, &schema, &[], HashMap::new()).await;
         let table = load().await?;
         let batch = self
-            .to_batch(&records)
+            .to_batch(records)
             .map_err(|source| LakeError::Rows { table: name.clone(), source })?;
         let mut writer = FileWriter::new(&name, &table, &schema)?;
         writer.write(&batch).await?;
         let adds = writer.close().await?;
-        let provenance = Provenance {
-            run_id: self.run_id.clone(),
-            config_hash: String::new(),
-            stage: "record",
-            input_versions: vec![],
-        };
+        let provenance = self.provenance();
         fail::fail_point!("record_before_commit", |_| std::process::abort());
         // The id makes the library look at what was committed in between: without it, an append
         // that the store made but answered with an error would be made a second time.
@@ -145,11 +180,13 @@ impl RunLog {
 
     /// The record stands; what fails here is done by the next run.
     async fn look_after(&self, lake: &Lake, provenance: &Provenance) {
-        let compacted = compaction::compact(lake, provenance).await;
-        let kept = lake.keep_up(&TableName::Runs, provenance, Sweep::Recent).await;
-        for error in [compacted.err(), kept.err()].into_iter().flatten() {
-            let error = crate::job::error_chain(&error);
-            tracing::warn!(%error, "the record is written, but runs could not be tidied");
+        for name in [TableName::Files, TableName::Runs] {
+            let compacted = compaction::compact(lake, &name, provenance).await;
+            let kept = lake.keep_up(&name, provenance, Sweep::Recent).await;
+            for error in [compacted.err(), kept.err()].into_iter().flatten() {
+                let error = crate::job::error_chain(&error);
+                tracing::warn!(%error, table = %name, "the record is written, but not tidied");
+            }
         }
     }
 

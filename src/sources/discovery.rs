@@ -92,6 +92,12 @@ impl SourceFile {
         format!("{}-{}", self.bytes, self.version)
     }
 
+    /// What changes with the content: the ETag of an object, or the modification time of a file,
+    /// nanoseconds since 1970.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
     /// Where its bytes are.
     pub fn location(&self) -> Location {
         match &self.object {

@@ -7,6 +7,7 @@ use std::time::Instant;
 use chrono::NaiveDate;
 use deltalake::DeltaTable;
 
+use super::checks::{self, Unpublished};
 use super::deliveries::{Files, read_deliveries};
 use super::error::BuildError;
 use super::mapping::CompiledBook;
@@ -107,6 +108,7 @@ async fn build_once(
     if !differences.is_empty() {
         return Err(BuildError::RulesDiffer { feed: feed.clone(), differences });
     }
+    outcome.checks = checks::ask_of_arrival(stage, &book, arrival_date).await?;
     let context = stage.engine.context(rules::zone(&book));
     let stored = rules::stored_attributes(&ods_name, &ods)?;
     let compiled = Arc::new(CompiledBook::compile(&context, feed, &book, &stored)?);
@@ -125,6 +127,14 @@ async fn build_once(
     outcome.rows_read = Some(read.rows_read);
     outcome.quarantined.clone_from(&read.reasons);
     balance(stage, arrival_date, &mut outcome, &merged)?;
+    let build = Unpublished {
+        lake: stage.lake,
+        name: &ods_name,
+        ods: &ods,
+        book: &compiled,
+        merged: &merged,
+    };
+    outcome.checks.extend(checks::ask_of_build(stage, &book, &build).await?);
     let withdrawn = withdrawn_files(feed, &dates, &raw_ids);
     let (kept, rejected) = (&withdrawn, &read.rejected);
     quarantine.replace_build_rows(stage, &context, kept, rejected, vec![]).await?;

@@ -188,7 +188,7 @@ async fn joined(
             let writer = FileWriter::compressed(name, table, &schema, compression)?;
             Ok(appended(&access, &schema, &files, writer).await?)
         }
-        TableName::Quarantine(_) | TableName::Runs => {
+        TableName::Quarantine(_) | TableName::Files | TableName::Runs => {
             let schema = contracts::quarantine();
             let writer = FileWriter::new(name, table, &schema)?;
             Ok(appended(&access, &schema, &files, writer).await?)

@@ -13,6 +13,7 @@ use crate::engine::runs::RunError;
 use crate::lake::error::file_way_out;
 use crate::lake::{LakeError, TableName};
 use crate::sources::{DiscoveryError, SourceError};
+use crate::stages::checks::{CheckError, CheckResult};
 use crate::stages::deliveries::DeliveredFile;
 
 /// A failure of `ingest`: nothing of the date's new files was appended.
@@ -243,6 +244,17 @@ pub enum BuildError {
         /// The terms.
         detail: String,
     },
+    /// Checks of severity error found rows.
+    #[error("{}", checks_message(feed, results))]
+    ChecksFailed {
+        /// The feed.
+        feed: String,
+        /// What every check found.
+        results: Vec<CheckResult>,
+    },
+    /// A check cannot be used, or failed.
+    #[error(transparent)]
+    Check(#[from] CheckError),
     /// A table of the lake.
     #[error(transparent)]
     Lake(#[from] LakeError),
@@ -293,6 +305,23 @@ impl BuildError {
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Lake(source) if source.is_conflict())
     }
+}
+
+fn checks_message(feed: &str, results: &[CheckResult]) -> String {
+    use std::fmt::Write as _;
+    let mut message = format!("feed {feed}: checks of severity error found rows:");
+    for result in results.iter().filter(|result| result.is_failure()) {
+        let rows = if result.rows == 1 { "row" } else { "rows" };
+        let _ = write!(message, "\n  {}: {} {rows}, {}", result.check, result.rows, result.message);
+        for example in result.example_lines() {
+            let _ = write!(message, "\n    {example}");
+        }
+    }
+    message.push_str(
+        "\nNothing was published. Mend the rows (`sessionlake withdraw` takes a file back), or the \
+         check; `skip` in [feed.checks] leaves it out.",
+    );
+    message
 }
 
 fn known_message(known: &[String]) -> String {

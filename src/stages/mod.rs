@@ -1,9 +1,10 @@
 //! What happens to events, in order: [`ingest`], [`build`] ([`deliveries`], [`events`],
 //! [`judgement`], [`merge`], [`sessions`]), [`retention`]; [`reprocess`], which rebuilds from raw or
-//! from the [`facts`] of ODS; [`withdraw`], which takes a delivery back; and [`maintain`], which
-//! tidies up.
+//! from the [`facts`] of ODS; [`replay`], which brings entries of quarantine back; [`withdraw`],
+//! which takes a delivery back; and [`maintain`], which tidies up.
 
 pub mod build;
+pub mod checks;
 mod compaction;
 pub mod deliveries;
 pub mod error;
@@ -17,6 +18,7 @@ pub mod merge;
 pub mod quarantine;
 pub mod raw_rows;
 pub mod reject;
+pub mod replay;
 pub mod reprocess;
 pub mod retention;
 pub mod rules;
@@ -33,7 +35,9 @@ use crate::engine::Engine;
 use crate::lake::Lake;
 use crate::lake::commits::{Provenance, replanning};
 use crate::lake::files::FileTotals;
+use checks::CheckResult;
 use ingest::RejectedFile;
+use ingest::outcome::FileOutcome;
 use withdraw::Withdrawn;
 
 /// What every stage of one run of one feed works with.
@@ -45,6 +49,8 @@ pub struct StageContext<'a> {
     pub engine: &'a Engine,
     /// What is run.
     pub feed: &'a FeedConfig,
+    /// Every feed of the configuration: checks may read the tables of others.
+    pub feeds: &'a [FeedConfig],
     /// Id of the run, as in `runs`.
     pub run_id: &'a str,
     /// Hash of the feed's effective configuration.
@@ -104,6 +110,12 @@ pub struct StageOutcome {
     /// Source files of which nothing was taken, because of what they hold.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rejected_files: Vec<RejectedFile>,
+    /// What became of each file that was not known before; `files` holds it.
+    #[serde(skip)]
+    pub files: Vec<FileOutcome>,
+    /// What the checks found.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<CheckResult>,
     /// What was taken back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub withdrawn: Option<Withdrawn>,

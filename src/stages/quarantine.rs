@@ -32,7 +32,8 @@ pub enum RejectedBy {
 }
 
 impl RejectedBy {
-    fn as_str(self) -> &'static str {
+    /// The name in the table `quarantine/<feed>`.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Ingest => "ingest",
             Self::Build => "build",

@@ -9,7 +9,7 @@ use deltalake::kernel::{Metadata, StructType};
 
 use super::error::BuildError;
 use super::mapping::CompiledBook;
-use super::{StageContext, replanning};
+use super::{StageContext, checks, replanning};
 use crate::lake::commits::{self, Change};
 use crate::lake::contracts::{self, PDATE, RULES_PROPERTY};
 use crate::lake::files::by_date;
@@ -26,7 +26,7 @@ pub enum RuleChange {
     Accept,
 }
 
-/// Compiles the feed's configuration, and compares it with the rules recorded in ODS. With
+/// Compiles the feed's configuration, plans its checks, and compares it with the rules recorded in ODS. With
 /// [`RuleChange::Accept`] a difference is recorded, in a commit of its own: session rules start
 /// after the newest event date, a mapping at `arrival_date`.
 pub async fn settle(
@@ -46,6 +46,7 @@ async fn settle_once(
     let feed = stage.feed;
     let name = TableName::Ods(feed.name.clone());
     compile(stage, &RuleBook::first(feed), &[])?;
+    checks::validate(stage.engine, feed, stage.feeds).await?;
     let Some(table) = stage.lake.load(&name).await? else {
         return Ok(());
     };

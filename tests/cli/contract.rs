@@ -181,6 +181,12 @@ fn of_a_file_that_turns_out_bad_half_way_nothing_is_taken() {
             "2026-01-05/d.csv.gz,empty"
         ]
     );
+    let files = workspace.lines(&TableName::Files, &["file", "status", "rows", "rows_rejected"]);
+    let told = |line: &str| files.iter().any(|file| file == line);
+    assert!(told("2026-01-05/b.csv.gz,rejected,0,0"), "{files:#?}");
+    assert!(told("2026-01-05/c.csv.gz,loaded,1,1"), "{files:#?}");
+    let listed = workspace.stdout("files --status rejected");
+    assert!(listed.contains("d.csv.gz") && !listed.contains("c.csv.gz"), "{listed}");
     // What was begun and given up is not left on the store.
     let folder = workspace.path("lake/raw/events/_updated_at=2026-01-05");
     assert_eq!(fs::read_dir(folder).unwrap().count(), 1);
@@ -195,6 +201,8 @@ fn a_rejected_file_that_is_touched_stays_rejected_and_another_name_is_judged_ane
     workspace.exec(DAY).code(3);
     workspace.write_batch("2026-01-05/a.csv", &without);
     workspace.exec("run").code(0);
+    let files = workspace.stdout("files --status rejected");
+    assert!(files.contains("was rejected before"), "{files}");
     workspace.write_batch("2026-01-05/b.csv", &without);
     workspace.exec("run").code(3).stderr(contains("a.csv").not());
     let files = workspace.quarantine_lines(&["_file"]);

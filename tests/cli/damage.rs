@@ -142,7 +142,7 @@ fn checkpoint(workspace: &Workspace, table: &str) -> String {
 #[test]
 fn an_unreadable_last_log_entry_stops_every_command() {
     for table in ["ods/events", "raw/events"] {
-        for garbage in ["{garbage", "\u{0}\u{0}\u{0}"] {
+        for garbage in ["{garbage", "\u{0}\u{0}\u{0}", ""] {
             let workspace = workspace();
             let file = newest_commit(&workspace, table);
             fs::write(workspace.path("lake").join(&file), garbage).unwrap();

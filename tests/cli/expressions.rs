@@ -2,7 +2,7 @@
 
 use predicates::str::contains;
 
-use super::{CONFIGURATION, workspace};
+use super::{CONFIGURATION, batch, empty_workspace, workspace};
 
 /// Both `config check` and a run refuse the configuration with these words, and write no table of
 /// the feed.
@@ -61,4 +61,18 @@ fn an_expression_of_the_wrong_type_is_refused() {
     let number = CONFIGURATION
         .replace("timestamp = \"timestamp\"", "timestamp = \"cast(timestamp as bigint)\"");
     refused(&number, &["event.timestamp", "epochs"]);
+}
+
+#[test]
+fn functions_that_stand_for_a_case_are_evaluated() {
+    for user in ["coalesce(user_id, 'guest')", "nvl(user_id, 'guest')", "ifnull(user_id, 'guest')"]
+    {
+        let workspace = empty_workspace();
+        workspace.configure(&with_user(user));
+        let rows = [",click,2026-01-05T10:00:00Z,a", "u1,click,2026-01-05T10:00:00Z,b"];
+        workspace.write_batch("2026-01-05.csv", &batch(&rows));
+        workspace.exec("run").code(0);
+        assert_eq!(workspace.ods_lines(&["user_id"]), ["guest", "u1"], "{user}");
+        assert_eq!(workspace.quarantine(), [], "{user}");
+    }
 }

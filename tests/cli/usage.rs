@@ -5,7 +5,7 @@ use predicates::str::{contains, is_empty};
 
 use super::{empty_workspace, workspace};
 
-const COMMANDS: [&str; 10] = [
+const COMMANDS: [&str; 13] = [
     "run",
     "ingest",
     "build",
@@ -13,6 +13,9 @@ const COMMANDS: [&str; 10] = [
     "reprocess",
     "withdraw",
     "maintain",
+    "files",
+    "quarantine",
+    "check",
     "doctor",
     "generate",
     "config",
@@ -21,7 +24,15 @@ const COMMANDS: [&str; 10] = [
 #[test]
 fn every_command_has_a_help_with_an_example() {
     let workspace = empty_workspace();
-    for command in COMMANDS.into_iter().chain(["", "config show", "config check"]) {
+    let below = [
+        "",
+        "config show",
+        "config check",
+        "quarantine list",
+        "quarantine show",
+        "quarantine replay",
+    ];
+    for command in COMMANDS.into_iter().chain(below) {
         let help = workspace.stdout(&format!("{command} --help"));
         let (_, example) = help.split_once("\nExample").unwrap_or_else(|| {
             panic!("the help of `{command}` has no example:\n{help}");

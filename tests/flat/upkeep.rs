@@ -7,6 +7,7 @@ use chrono::{Days, Utc};
 use sessionlake::lake::{Lake, LakeError, TableName};
 use sessionlake::record::{Outcome, RunLog, StageRecord};
 use sessionlake::stages::StageOutcome;
+use sessionlake::stages::ingest::outcome::{FileOutcome, FileStatus};
 
 use super::{CONFIGURATION, batch, date_of, files_below};
 use crate::support::workspace::Workspace;
@@ -285,6 +286,76 @@ fn records_of_runs_survive_a_crash_while_they_are_joined() {
         assert_eq!(active_files(&workspace, &TableName::Runs), files, "{point}");
         let later = record_runs(&workspace, 1, 0);
         assert_eq!(recorded_runs(&workspace).len(), crashed.len() + later.len(), "{point}");
+    }
+}
+
+/// Finds a file of each date, and says that it was loaded, as a run of that date does.
+fn record_files(workspace: &Workspace, dates: std::ops::Range<u64>) -> Vec<String> {
+    let lake = workspace.lake();
+    dates
+        .map(|run| {
+            let log = RunLog::new();
+            let found = FileOutcome {
+                arrival_date: date_of(run),
+                file: format!("{run:03}.csv"),
+                url: String::new(),
+                bytes: 1,
+                version: "1".to_owned(),
+                content_hash: None,
+                accept_late: false,
+                status: FileStatus::Seen,
+                rows: None,
+                rows_rejected: None,
+                reasons: std::collections::BTreeMap::new(),
+                error: None,
+            };
+            let loaded = FileOutcome { status: FileStatus::Loaded, rows: Some(1), ..found.clone() };
+            workspace.block_on(log.see(&lake, "events", vec![found])).unwrap();
+            log.push(StageRecord {
+                feed: "events".to_owned(),
+                arrival_date: Some(date_of(run)),
+                stage: "ingest",
+                #[expect(clippy::disallowed_methods, reason = "the age of a record is wall time")]
+                started: Utc::now(),
+                seconds: 0.0,
+                outcome: Outcome::Done,
+                error: None,
+                config_hash: String::new(),
+                did: StageOutcome { files: vec![loaded], ..StageOutcome::default() },
+            });
+            workspace.block_on(log.write(&lake)).unwrap();
+            format!("{run:03}.csv,loaded")
+        })
+        .collect()
+}
+
+#[test]
+fn facts_about_files_are_joined_to_the_newest_one_each() {
+    let workspace = forgetting();
+    let recorded = || workspace.lines(&TableName::Files, &["file", "status"]);
+    let mut files = record_files(&workspace, 0..15);
+    assert_eq!(recorded().len(), 30);
+    files.extend(record_files(&workspace, 15..16));
+    assert_eq!(recorded(), files);
+    assert_eq!(active_files(&workspace, &TableName::Files), 1);
+    files.extend(record_files(&workspace, 16..17));
+    assert_eq!(recorded().len(), files.len() + 1);
+}
+
+#[test]
+fn facts_about_files_survive_a_crash_while_they_are_joined() {
+    for point in ["files_before_compaction", "files_after_compaction"] {
+        let workspace = forgetting();
+        let mut files = record_files(&workspace, 0..15);
+        let date = date_of(100);
+        workspace.write_batch(&format!("{date}.csv"), &batch(date, EVENTS));
+        let program =
+            workspace.program("run").env("FAILPOINTS", format!("{point}=return")).output();
+        assert_eq!(program.unwrap().status.signal(), Some(SIGABRT), "{point} was not reached");
+        files.push(format!("{date}.csv,loaded"));
+        let crashed = workspace.lines(&TableName::Files, &["file", "status"]);
+        assert!(files.iter().all(|file| crashed.contains(file)), "{point}: {crashed:?}");
+        workspace.exec("run").code(0).stderr(predicates::str::is_empty());
     }
 }
 

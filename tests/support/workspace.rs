@@ -170,8 +170,13 @@ impl Workspace {
         let job = Job::new(&config, log.clone(), &Quiet).unwrap();
         self.runtime.block_on(async {
             for feed in &config.feeds {
-                work(&job, feed).await?;
+                if let Err(error) = work(&job, feed).await {
+                    job.failed(feed, &error);
+                    log.write(job.lake()).await?;
+                    return Err(error);
+                }
             }
+            log.write(job.lake()).await?;
             Ok(log.records())
         })
     }

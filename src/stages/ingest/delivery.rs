@@ -39,6 +39,7 @@ impl Delivery<'_> {
             *outcome.quarantined.entry(rejected.row.reason.to_owned()).or_default() += 1;
         }
         outcome.read = taken.read;
+        outcome.files.extend(taken.files);
         outcome.rows_new = Some(taken.rows);
         outcome.rows_read = Some(taken.rows + outcome.rows_quarantined());
         outcome.added = FileTotals::of_adds(&taken.adds);

@@ -8,7 +8,9 @@
 //! ```
 
 mod delivery;
+pub mod outcome;
 mod reading;
+pub mod recovery;
 mod rejection;
 mod taking;
 
@@ -25,14 +27,20 @@ use crate::lake::rules::RuleBook;
 use crate::lake::{LakeError, TableName};
 use crate::sources::SourceFile;
 use delivery::Delivery;
+use outcome::{FileOutcome, FileStatus};
 pub use rejection::RejectedFile;
 use rejection::content_hash;
+
+/// Of a file that comes again with another time.
+const REJECTED_BEFORE: &str = "the same content was rejected before; quarantine says why";
 
 /// A file that raw does not hold yet.
 struct NewFile<'f> {
     file: &'f SourceFile,
     /// None where the file cannot be known, so that reading it once is enough.
     content_hash: Option<String>,
+    /// What it is when its rows are in raw.
+    status: FileStatus,
 }
 
 impl NewFile<'_> {
@@ -53,6 +61,8 @@ struct Plan<'f> {
     new: Vec<NewFile<'f>>,
     /// Ids of files whose size and time are to be remembered.
     seen: Vec<String>,
+    /// Files of which nothing is taken in.
+    skipped: Vec<FileOutcome>,
 }
 
 /// Appends those of `files` that were not delivered under `arrival_date` yet.
@@ -92,6 +102,7 @@ async fn ingest_once(
     if plan.new.is_empty() && plan.seen.is_empty() {
         return Ok(outcome);
     }
+    outcome.files.clone_from(&plan.skipped);
     let delivery = Delivery { stage, name, table, arrival_date, late, required };
     delivery.append(&plan, &mut outcome).await?;
     Ok(outcome)
@@ -145,9 +156,9 @@ async fn plan<'f>(
         }
         plan.seen.push(seen(late));
         let is_named = known.contains_delivery_of(feed, arrival_date, &file.name)
-            || known.contains_rejection_of(feed, arrival_date, &file.name);
+            || !known.rejections_of(feed, arrival_date, &file.name).is_empty();
         if !is_named {
-            plan.new.push(NewFile { file, content_hash: None });
+            plan.new.push(NewFile { file, content_hash: None, status: FileStatus::Loaded });
             continue;
         }
         let hash = content_hash(file).await?;
@@ -158,30 +169,54 @@ async fn plan<'f>(
             .into_iter()
             .any(|mark| known.is_withdrawn(&delivery(mark)));
         let is_rejected = known.contains(&ids::rejected(feed, arrival_date, &file.name, &hash));
-        if !is_known && !is_withdrawn && !is_rejected {
-            plan.new.push(NewFile { file, content_hash: Some(hash) });
+        let of_before = if is_known || is_withdrawn {
+            Some((FileStatus::SkippedDuplicate, None))
+        } else {
+            is_rejected.then(|| (FileStatus::Rejected, Some(REJECTED_BEFORE.to_owned())))
+        };
+        if let Some((status, error)) = of_before {
+            plan.skipped.push(FileOutcome {
+                status,
+                error,
+                content_hash: Some(hash),
+                ..FileOutcome::seen(file, arrival_date, late)
+            });
+            continue;
         }
+        let status = status_of_known(&known.deliveries_of(feed, arrival_date), file, &hash);
+        plan.new.push(NewFile { file, content_hash: Some(hash), status });
     }
     Ok(plan)
 }
 
-/// Those of `dates` with a file whose size and time raw has not seen under that date.
-pub async fn unseen(
+/// A file of which other content was delivered before has changed; one whose own content was, is
+/// taken in again as a load of history.
+fn status_of_known(deliveries: &[ids::Delivery], file: &SourceFile, hash: &str) -> FileStatus {
+    let mut of_file = deliveries.iter().filter(|delivery| delivery.file == file.name).peekable();
+    if of_file.peek().is_some() && of_file.all(|delivery| delivery.content_hash != hash) {
+        FileStatus::Changed
+    } else {
+        FileStatus::Loaded
+    }
+}
+
+/// Those of the files of `dates` whose size and time raw has not seen under that date.
+pub async fn unseen<'f>(
     stage: &StageContext<'_>,
-    dates: &BTreeMap<NaiveDate, Vec<SourceFile>>,
+    dates: &'f BTreeMap<NaiveDate, Vec<SourceFile>>,
     late: LatePolicy,
-) -> Result<BTreeSet<NaiveDate>, LakeError> {
+) -> Result<BTreeMap<NaiveDate, Vec<&'f SourceFile>>, LakeError> {
     let known = known_ids(stage).await?;
     let is_seen = |date: NaiveDate, file: &SourceFile| {
         marks_known(late).iter().any(|mark| {
             known.contains(&ids::seen(&stage.feed.name, date, &file.name, &file.stat(), *mark))
         })
     };
-    Ok(dates
-        .iter()
-        .filter(|(date, files)| files.iter().any(|file| !is_seen(**date, file)))
-        .map(|(date, _)| *date)
-        .collect())
+    let unseen = dates.iter().map(|(date, files)| {
+        let unseen: Vec<_> = files.iter().filter(|file| !is_seen(*date, file)).collect();
+        (*date, unseen)
+    });
+    Ok(unseen.filter(|(_, files)| !files.is_empty()).collect())
 }
 
 /// Whether any file of the feed was ever taken in.

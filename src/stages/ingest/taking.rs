@@ -1,6 +1,7 @@
 //! The records of the new files into raw row groups, in one pass, or in a second one without the
 //! files that turned out bad half-way.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use deltalake::kernel::Add;
 
 use super::NewFile;
 use super::delivery::Delivery;
+use super::outcome::{FileOutcome, FileStatus};
 use super::reading::{FileToRead, Reading};
 use super::rejection::RejectedFile;
 use crate::lake::LakeError;
@@ -39,6 +41,8 @@ pub(super) struct Taken {
     /// Files of which nothing is taken.
     pub(super) rejected_files: Vec<RejectedFile>,
     pub(super) read: FileTotals,
+    /// What became of each file.
+    pub(super) files: Vec<FileOutcome>,
 }
 
 /// A record that could not be read, and the id of the delivery it came with.
@@ -57,9 +61,30 @@ impl Delivery<'_> {
             };
             let good: Vec<&NewFile<'_>> = new.iter().filter(is_good).collect();
             if let Some(taken) = self.pass(&good, &mut rejected_files).await? {
-                return Ok(Taken { rejected_files, ..taken });
+                return Ok(self.with_rejected(taken, new, rejected_files));
             }
         }
+    }
+
+    fn with_rejected(
+        &self,
+        mut taken: Taken,
+        new: &[NewFile<'_>],
+        rejected_files: Vec<RejectedFile>,
+    ) -> Taken {
+        for rejected in &rejected_files {
+            let file = new.iter().find(|new| new.file.name == rejected.file);
+            taken.files.extend(file.map(|new| FileOutcome {
+                content_hash: Some(rejected.content_hash.clone()),
+                status: FileStatus::Rejected,
+                rows: Some(0),
+                rows_rejected: Some(0),
+                reasons: BTreeMap::from([(rejected.reason.as_str().to_owned(), 1)]),
+                error: Some(rejected.detail.clone()),
+                ..FileOutcome::seen(new.file, self.arrival_date, self.late)
+            }));
+        }
+        Taken { rejected_files, ..taken }
     }
 
     /// One pass over the files. None when a file was rejected of which rows were written: what was
@@ -117,12 +142,14 @@ impl Delivery<'_> {
             .constants(&file.name, schema)
             .map_err(|source| IngestError::Rows { path: file.path.clone(), source })?;
         let mut rejected = Vec::new();
+        let mut rows = 0;
         let mut reading = Reading::start(self.file_to_read(file, schema));
         // The one place through which all records of a delivery pass.
         while let Some(parsed) = reading.next().await {
             if let Some(writer) = writer.as_mut() {
                 writer.write(&parsed.rows, &constants).await?;
             }
+            rows += parsed.rows.num_rows();
             rejected.extend(parsed.rejected);
         }
         let hash = match reading.content_hash().await {
@@ -133,6 +160,7 @@ impl Delivery<'_> {
             Err(error) => return Err(error),
         };
         new.check_unchanged(&hash)?;
+        taken.files.push(self.outcome(new, &hash, rows, &rejected));
         let feed = &self.stage.feed.name;
         let delivery = ids::delivery(feed, self.arrival_date, &file.name, &hash, self.late);
         let rejected = rejected
@@ -142,6 +170,27 @@ impl Delivery<'_> {
         taken.ids.push(delivery);
         taken.read = taken.read.plus(i64::try_from(file.bytes).unwrap_or(i64::MAX));
         Ok(None)
+    }
+
+    fn outcome(
+        &self,
+        new: &NewFile<'_>,
+        hash: &str,
+        rows: usize,
+        rejected: &[RejectedRecord],
+    ) -> FileOutcome {
+        let mut reasons = BTreeMap::new();
+        for record in rejected {
+            *reasons.entry(record.reason.as_str().to_owned()).or_default() += 1;
+        }
+        FileOutcome {
+            content_hash: Some(hash.to_owned()),
+            status: new.status,
+            rows: i64::try_from(rows).ok(),
+            rows_rejected: i64::try_from(rejected.len()).ok(),
+            reasons,
+            ..FileOutcome::seen(new.file, self.arrival_date, self.late)
+        }
     }
 
     fn writer(&self, schema: &SchemaRef) -> RowGroupWriter {

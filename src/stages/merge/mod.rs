@@ -32,7 +32,7 @@ use chrono::NaiveDate;
 use deltalake::DeltaTable;
 use deltalake::kernel::{Add, Remove};
 use futures::{StreamExt as _, TryStreamExt as _};
-use object_store::ObjectStoreExt as _;
+use object_store::{ObjectStore, ObjectStoreExt as _};
 use tokio::runtime::Handle;
 
 use candidates::CandidateReader;
@@ -114,6 +114,11 @@ impl Merged {
         let dates = self.changed_dates.keys().filter_map(|days| date_of_days(*days));
         let literals: Vec<String> = dates.map(|date| format!("'{date}'")).collect();
         (!literals.is_empty()).then(|| format!("{PDATE} in ({})", literals.join(", ")))
+    }
+
+    /// Removes the files of a merge that is not committed.
+    pub(crate) async fn discard(&self, ods: &DeltaTable) {
+        discard_files(&ods.log_store().object_store(None), &self.adds).await;
     }
 
     /// What the history of the table says of the merge.
@@ -445,13 +450,17 @@ impl<'a> Merge<'a> {
         Ok(merged)
     }
 
-    /// Removes files that nobody will commit; one that stays is an orphan for a full vacuum.
     async fn discard_files<'f>(&self, adds: impl IntoIterator<Item = &'f Add>) {
-        for add in adds {
-            let path = object_store::path::Path::from_url_path(&add.path).unwrap_or_default();
-            if let Err(error) = self.access.store.delete(&path).await {
-                tracing::debug!(path = add.path, %error, "could not remove an unneeded file");
-            }
+        discard_files(&self.access.store, adds).await;
+    }
+}
+
+/// Removes files that nobody will commit; one that stays is an orphan for a full vacuum.
+async fn discard_files<'f>(store: &Arc<dyn ObjectStore>, adds: impl IntoIterator<Item = &'f Add>) {
+    for add in adds {
+        let path = object_store::path::Path::from_url_path(&add.path).unwrap_or_default();
+        if let Err(error) = store.delete(&path).await {
+            tracing::debug!(path = add.path, %error, "could not remove an unneeded file");
         }
     }
 }
