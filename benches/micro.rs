@@ -20,7 +20,7 @@ use sessionlake::config::EngineConfig;
 use sessionlake::engine::Engine;
 use sessionlake::engine::runs::RunWriter;
 use sessionlake::engine::session_start::session_start_udwf;
-use sessionlake::sources::{RecordReader, TextFormat};
+use sessionlake::sources::{ReadLimits, RecordReader, TextFormat};
 use sessionlake::stages::sessions::{
     DeliveryCounts, KeyEvent, Limits, Origin, Session, StoredColumns, merge_delivered, recompute,
 };
@@ -44,8 +44,14 @@ fn parse_csv(bencher: Bencher<'_, '_>) {
     let columns: Vec<String> =
         ["user_id", "product_code", "event_id", "timestamp"].map(str::to_owned).to_vec();
     bencher.counter(ItemsCount::new(ROWS)).bench_local(|| {
-        let mut reader =
-            RecordReader::open(file.path(), TextFormat::Csv, &columns, &columns).unwrap();
+        let mut reader = RecordReader::open(
+            file.path(),
+            TextFormat::Csv,
+            &columns,
+            &columns,
+            ReadLimits::default(),
+        )
+        .unwrap();
         while let Some(batch) = reader.next_batch(32 * 1024).unwrap() {
             black_box(batch);
         }

@@ -44,6 +44,17 @@ pub enum Dates {
     Range(NaiveDate, NaiveDate),
 }
 
+impl Dates {
+    /// The first and the last of them; none where no date is named.
+    pub fn range(self) -> Option<(NaiveDate, NaiveDate)> {
+        match self {
+            Self::CatchUp => None,
+            Self::One(date) => Some((date, date)),
+            Self::Range(from, to) => Some((from, to)),
+        }
+    }
+}
+
 /// What a person watching the run is told.
 pub trait Progress: Send + Sync {
     /// How many arrival dates a feed has to go.
@@ -226,8 +237,9 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Notes in the log that a signal stopped the run.
-    pub fn interrupted(&self, feed: &FeedConfig) {
+    /// Notes in the log that a signal stopped the run; `None` where it was at work on what belongs
+    /// to no feed.
+    pub fn interrupted(&self, feed: Option<&FeedConfig>) {
         self.note(feed, "run", Outcome::Interrupted, None);
     }
 
@@ -242,26 +254,26 @@ impl<'a> Job<'a> {
             record.feed == feed.name && is_failure
         };
         if !self.log.records().iter().any(is_noted) {
-            self.note(feed, error.stage(), Outcome::Failed, Some(error_chain(error)));
+            self.note(Some(feed), error.stage(), Outcome::Failed, Some(error_chain(error)));
         }
     }
 
     fn note(
         &self,
-        feed: &FeedConfig,
+        feed: Option<&FeedConfig>,
         stage: &'static str,
         outcome: Outcome,
         error: Option<String>,
     ) {
         self.log.push(StageRecord {
-            feed: feed.name.clone(),
+            feed: feed.map_or_else(String::new, |feed| feed.name.clone()),
             arrival_date: None,
             stage,
             started: clock::now(),
             seconds: 0.0,
             outcome,
             error,
-            config_hash: config_hash(feed),
+            config_hash: feed.map_or_else(String::new, config_hash),
             did: StageOutcome::default(),
         });
     }

@@ -1,4 +1,5 @@
-//! Cases written by hand: a folder of batches and the ODS they must give, whatever the way.
+//! Cases written by hand: a folder of batches and the ODS they must give, whatever the way, on a
+//! disk and on S3.
 //!
 //! | file | content |
 //! |---|---|
@@ -18,6 +19,7 @@ use sessionlake::stages::build::Rebuild;
 use sessionlake::stages::reprocess::Source;
 use sessionlake::stages::rules::RuleChange;
 
+use crate::support::buckets::Buckets;
 use crate::support::workspace::Workspace;
 
 const FEED: &str = r#"
@@ -46,6 +48,15 @@ macro_rules! cases {
                 Case::read(stringify!($name)).check();
             }
         )*
+
+        #[test]
+        fn every_case_gives_the_same_on_s3() {
+            let buckets = Buckets::start();
+            for name in [$(stringify!($name)),*] {
+                let case = Case::read(name);
+                case.compare(&format!("{name} on S3"), &case.on_s3(&buckets));
+            }
+        }
 
         #[test]
         fn every_case_folder_is_run() {
@@ -120,15 +131,28 @@ impl Case {
     fn workspace(&self) -> Workspace {
         let workspace = Workspace::new();
         workspace.configure(&self.configuration);
+        self.deliver_to(&workspace);
+        workspace
+    }
+
+    fn deliver_to(&self, workspace: &Workspace) {
         for (date, content) in &self.batches {
             workspace.write_batch(&format!("{date}.csv"), content);
         }
-        workspace
     }
 
     fn day_by_day(&self, dates: impl Iterator<Item = NaiveDate>) -> Workspace {
         let workspace = self.workspace();
         for date in dates {
+            workspace.run(Dates::One(date), RuleChange::Refuse).unwrap();
+        }
+        workspace
+    }
+
+    fn on_s3(&self, buckets: &Buckets) -> Workspace {
+        let workspace = buckets.workspace(&self.configuration);
+        self.deliver_to(&workspace);
+        for date in self.dates() {
             workspace.run(Dates::One(date), RuleChange::Refuse).unwrap();
         }
         workspace

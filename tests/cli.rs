@@ -13,6 +13,7 @@ mod failures;
 mod files;
 mod generate;
 mod inputs;
+mod nested;
 mod overrides;
 mod printed;
 mod quarantine;

@@ -102,6 +102,13 @@ impl Happening<'_> {
         }
     }
 
+    /// Arrival dates with rows that are ingested and not built.
+    fn pending(&self) -> Vec<i32> {
+        let built = |arrival| self.built.get(arrival).map_or(&[][..], Vec::as_slice);
+        let pending = self.ingested.iter().filter(|(arrival, rows)| built(arrival) != &rows[..]);
+        pending.map(|(arrival, _)| *arrival).collect()
+    }
+
     fn all_ingested_are_built(&mut self) {
         let arrivals: Vec<i32> = self.ingested.keys().copied().collect();
         self.built_through(arrivals);
@@ -112,20 +119,29 @@ impl Happening<'_> {
         for step in steps {
             self.deliver(step);
         }
-        let arrivals: BTreeSet<i32> = steps.iter().map(|step| step.arrival).collect();
         // Of two versions of a file, only the one that is there at the time is delivered.
         let versions: BTreeMap<(i32, u8), &Step> =
             steps.iter().map(|step| ((step.arrival, step.file), step)).collect();
+        let mut there: BTreeMap<i32, Vec<&Step>> = BTreeMap::new();
         for step in versions.into_values() {
-            self.ingested(step);
+            there.entry(step.arrival).or_default().push(step);
         }
-        for arrival in arrivals {
+        for arrival in there.keys().copied().collect::<Vec<_>>() {
             let one = Dates::One(date(arrival));
-            if self.rng.random_bool(0.15) {
-                done(self.workspace.ingest(one, LatePolicy::Bounded))?;
-            } else {
-                // What was ingested before and is not built comes first.
+            let mut taken_in = vec![arrival];
+            let is_built = !self.rng.random_bool(0.15);
+            if is_built {
+                // What was ingested before and is not built comes first, with the files that its
+                // date has by now.
+                taken_in.extend(self.pending());
                 done(self.workspace.run(one, RuleChange::Refuse))?;
+            } else {
+                done(self.workspace.ingest(one, LatePolicy::Bounded))?;
+            }
+            for step in taken_in.iter().filter_map(|arrival| there.remove(arrival)).flatten() {
+                self.ingested(step);
+            }
+            if is_built {
                 self.all_ingested_are_built();
             }
         }

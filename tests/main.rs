@@ -1,6 +1,7 @@
 //! One binary for all tests that work on a whole lake.
 //!
 //! - `support`: a small language for batches, rules and expected rows.
+//! - `bad_input`: every kind of bad file and record, its verdict, and the good rest.
 //! - `cases`: folders of input and expected rows, day by day, as a rebuild and in reverse.
 //! - `cli`: the program as a user runs it: commands, exit codes, signals, what it prints.
 //! - `crash`: a run killed at every fail point and run again.
@@ -26,6 +27,7 @@
     reason = "a test says what it expects by failing, and tells on standard error what it tried"
 )]
 
+mod bad_input;
 mod cases;
 mod cli;
 mod crash;

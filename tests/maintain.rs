@@ -274,7 +274,7 @@ fn plant(workspace: &Workspace, path: &str, age: Duration) {
     File::options().write(true).open(path).unwrap().set_modified(written).unwrap();
 }
 
-const ORPHANS: [(&str, &str); 5] = [
+pub const ORPHANS: [(&str, &str); 5] = [
     ("raw/events", "_updated_at=2026-01-05/part-00000-1-c000.snappy.parquet"),
     ("quarantine/events", "_updated_at=2026-01-04/part-00000-1-c000.snappy.parquet"),
     ("ods/events", "pdate=2026-01-05/part-00000-1-c000.snappy.parquet"),

@@ -18,6 +18,7 @@ use crate::support::workspace::Workspace;
 
 mod faults;
 mod sources;
+mod upkeep;
 
 const FEED: &str = r#"
 [[feed]]
@@ -148,6 +149,52 @@ fn cannot_be_used(server: &S3) {
     refused(SECRET_KEY, "not-the-secret", "refuses the credentials", "secret_access_key");
     refused("allow_http = true", "", "without TLS", "allow_http = true");
     refused(&server.endpoint, "http://127.0.0.1:9", "cannot be reached", "endpoint");
+    // That the store answers with an error says nothing of its commits.
+    let ended = workspace.exec("run").code(1);
+    ended.stderr(contains("no table was changed").and(contains("safely").not()));
+}
+
+#[test]
+fn a_bucket_in_another_region_is_named_with_the_region_to_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(server) = S3::start_minio_in("eu-central-1", folder.path()) else {
+        say("SKIPPED minio in a region: no SESSIONLAKE_MINIO and no minio on the path");
+        return;
+    };
+    let here = server.lake("lake", "retries = 1");
+    let workspace = workspace(&here);
+    let refused = workspace.exec("run").code(1);
+    let bucket = format!("the bucket {BUCKET} at {} lies in another region", server.endpoint);
+    let advice = "change lake.storage.region (or AWS_REGION), now us-east-1, to eu-central-1";
+    refused.stderr(contains(bucket).and(contains(advice)));
+    let right = here.replace("us-east-1", "eu-central-1");
+    workspace.configure(&format!("{right}{FEED}"));
+    workspace.exec("run").code(0);
+    assert_eq!(contents(&workspace), on_disk());
+}
+
+#[test]
+fn credentials_of_the_configuration_are_not_mixed_with_those_of_the_environment() {
+    let folder = tempfile::tempdir().unwrap();
+    // MinIO refuses a token that it has not given.
+    let servers = [Some(S3::start(folder.path(), &[])), S3::start_minio(&folder.path().join("m"))];
+    servers.iter().flatten().for_each(takes_no_credentials_of_the_environment);
+}
+
+fn takes_no_credentials_of_the_environment(server: &S3) {
+    let written = server.lake("lake", "retries = 1");
+    let workspace = workspace(&written);
+    let of_somebody_else = [
+        ("AWS_ACCESS_KEY_ID", "stranger"),
+        ("AWS_SECRET_ACCESS_KEY", "a-secret-of-a-stranger"),
+        ("AWS_SESSION_TOKEN", "a-token-of-a-stranger"),
+    ];
+    workspace.exec_with("run", &of_somebody_else).code(0);
+    assert_eq!(contents(&workspace), on_disk());
+    let half = written.replace(&format!("secret_access_key = \"{SECRET_KEY}\"\n"), "");
+    workspace.configure(&format!("{half}{FEED}"));
+    let refused = workspace.exec_with("run", &of_somebody_else).code(2);
+    refused.stderr(contains("lake.storage.secret_access_key").and(contains("missing")));
 }
 
 #[test]

@@ -1,5 +1,9 @@
-//! Four processes at a time with random commands on one lake: each is done or is told to try again,
-//! and once that is done the lake is the one that a single run would have made.
+//! Four processes at a time with random commands on one lake, on a disk and on S3: each is done or
+//! is told to try again, and once that is done the lake is the one that a single run would have
+//! made.
+//!
+//! `SESSIONLAKE_RACE_ROUNDS` sets the number of rounds on each, `SESSIONLAKE_RACE_SEED` where they
+//! begin; both are printed.
 
 use std::fmt::Write as _;
 use std::process::Child;
@@ -7,13 +11,15 @@ use std::process::Child;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
+use sessionlake::lake::contracts::ODS_COLUMNS;
 
-use crate::support::CONFIGURATION;
+use crate::support::buckets::Buckets;
 use crate::support::workspace::Workspace;
+use crate::support::{CONFIGURATION, say};
 
 const PROCESSES: usize = 4;
 const DEFAULT_ROUNDS: usize = 10;
-/// Sets another number of rounds.
+const DEFAULT_ROUNDS_ON_S3: usize = 4;
 const ROUNDS_VARIABLE: &str = "SESSIONLAKE_RACE_ROUNDS";
 const SEED_VARIABLE: &str = "SESSIONLAKE_RACE_SEED";
 const DAYS: u32 = 6;
@@ -59,27 +65,21 @@ fn random_command(rng: &mut ChaCha8Rng) -> String {
 }
 
 fn contents(workspace: &Workspace) -> [Vec<String>; 2] {
-    let ods = workspace.ods_lines(&[
-        "user_id",
-        "event_id",
-        "timestamp",
-        "is_user_action",
-        "time_diff_ms",
-        "session_start",
-        "session_id",
-        "pdate",
-        "_updated_at",
-        "note",
-    ]);
+    let ods = workspace.ods_lines(&[&ODS_COLUMNS[..], &["note"]].concat());
     let mut quarantine =
         workspace.quarantine_lines(&["_updated_at", "stage", "reason", "_file", "_line"]);
     quarantine.retain(|line| !line.starts_with(EXPIRED));
     [ods, quarantine]
 }
 
+fn configuration() -> String {
+    format!("[engine]\nthreads = 2\n{CONFIGURATION}")
+}
+
+/// On a disk.
 fn configured() -> Workspace {
     let workspace = Workspace::new();
-    workspace.configure(&format!("[engine]\nthreads = 2\n{CONFIGURATION}"));
+    workspace.configure(&configuration());
     workspace
 }
 
@@ -89,11 +89,24 @@ fn number(variable: &str) -> Option<u64> {
 
 #[test]
 fn four_processes_at_once_leave_the_lake_of_one() {
-    let rounds = number(ROUNDS_VARIABLE).map_or(DEFAULT_ROUNDS, |n| usize::try_from(n).unwrap());
+    race("disk", configured(), DEFAULT_ROUNDS);
+}
+
+#[test]
+fn four_processes_at_once_on_s3_leave_the_lake_of_one_on_a_disk() {
+    let buckets = Buckets::start();
+    race("S3", buckets.workspace(&configuration()), DEFAULT_ROUNDS_ON_S3);
+}
+
+/// Beside a lake on a disk that nobody raced on.
+fn race(ground: &str, workspace: Workspace, default_rounds: usize) {
+    let rounds = number(ROUNDS_VARIABLE).map_or(default_rounds, |n| usize::try_from(n).unwrap());
     let seed = number(SEED_VARIABLE).unwrap_or_else(rand::random);
-    eprintln!("races: {rounds} rounds of {PROCESSES} processes, {SEED_VARIABLE}={seed}");
+    say(&format!(
+        "races on {ground}: {rounds} rounds of {PROCESSES} processes, {SEED_VARIABLE}={seed}"
+    ));
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let (workspace, alone) = (configured(), configured());
+    let alone = configured();
     let lakes = [&workspace, &alone];
     for day in 1..=DAYS {
         let rows = batch(day, 0, &mut rng);
@@ -142,5 +155,6 @@ fn four_processes_at_once_leave_the_lake_of_one() {
     }
     rebuilt.exec("run").code(0);
     assert_eq!(contents(&workspace), contents(&rebuilt), "beside a lake made at once");
-    eprintln!("races: {conflicts} commands had to be run again, 0 differences");
+    let again = format!("{conflicts} commands had to be run again");
+    say(&format!("races on {ground}: {rounds} rounds, {again}, 0 differences"));
 }

@@ -102,7 +102,7 @@ pub(super) enum Command {
     #[command(after_help = "Example:\n  sessionlake maintain --dry-run")]
     Maintain(MaintainArgs),
     /// List the files that runs have seen, and what became of each
-    #[command(after_help = "Example:\n  sessionlake files --status rejected --status changed")]
+    #[command(after_help = "Example:\n  sessionlake files --status changed")]
     Files(FilesArgs),
     /// Look at what was refused, and bring rows back after a change of the configuration
     #[command(after_help = "Example:\n  sessionlake quarantine list")]
@@ -358,7 +358,7 @@ pub(super) enum Status {
     Seen,
     /// Its rows are in raw.
     Loaded,
-    /// Refused whole: nothing of it is in raw.
+    /// It was refused whole: nothing of it is in raw.
     Rejected,
     /// The same content was delivered before under that name and date.
     SkippedDuplicate,

@@ -130,7 +130,7 @@ pub(super) async fn on_feeds(
             }
             signal = stop.received() => {
                 // Dropping the stage is like a crash between two commits: nothing half done.
-                job.interrupted(feed);
+                job.interrupted(Some(feed));
                 ended = signal;
                 break;
             }
@@ -171,31 +171,35 @@ impl StopSignals {
     }
 }
 
-async fn retention_plan(global: &Global, args: &RetentionArgs) -> Result<Ended, JobError> {
-    let config = load(global, settings(&args.feeds))?;
-    let selected = select(&config, &args.feeds.feed)?;
+/// What a command would do to each feed; nothing is written.
+pub(super) async fn plans<T>(
+    global: &Global,
+    feeds: &FeedArgs,
+    plan: impl AsyncFn(&Job<'_>, &FeedConfig) -> Result<T, JobError>,
+) -> Result<Vec<(String, T)>, JobError> {
+    let config = load(global, settings(feeds))?;
+    let selected = select(&config, &feeds.feed)?;
     let bar = Bar::new();
     let job = Job::new(&config, RunLog::new(), &bar)?;
     let mut plans = Vec::new();
     for feed in selected {
-        plans.push((feed.name.clone(), job.retention_plan(feed, args.as_of).await?));
+        plans.push((feed.name.clone(), plan(&job, feed).await?));
     }
-    output::retention_plan(global.output, &plans)?;
+    bar.finish();
+    Ok(plans)
+}
+
+async fn retention_plan(global: &Global, args: &RetentionArgs) -> Result<Ended, JobError> {
+    let plan = async |job: &Job<'_>, feed: &FeedConfig| job.retention_plan(feed, args.as_of).await;
+    output::retention_plan(global.output, &plans(global, &args.feeds, plan).await?)?;
     Ok(Ended::Done)
 }
 
 async fn forecast(global: &Global, args: &ReprocessArgs) -> Result<Ended, JobError> {
-    let config = load(global, settings(&args.feeds))?;
-    let selected = select(&config, &args.feeds.feed)?;
-    let bar = Bar::new();
-    let job = Job::new(&config, RunLog::new(), &bar)?;
-    let mut forecasts = Vec::new();
-    for feed in selected {
-        let forecast = job.forecast(feed, args.from, source(args.source)).await?;
-        forecasts.push((feed.name.clone(), forecast));
-    }
-    bar.finish();
-    output::forecasts(global.output, &forecasts)?;
+    let forecast = async |job: &Job<'_>, feed: &FeedConfig| {
+        job.forecast(feed, args.from, source(args.source)).await
+    };
+    output::forecasts(global.output, &plans(global, &args.feeds, forecast).await?)?;
     Ok(Ended::Done)
 }
 

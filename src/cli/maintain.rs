@@ -38,7 +38,7 @@ pub(super) async fn maintain(global: &Global, args: &MaintainArgs) -> Result<End
                 }
             },
             signal = stop.received() => {
-                job.interrupted(feed);
+                job.interrupted(Some(feed));
                 ended = signal;
                 break;
             }
@@ -50,7 +50,10 @@ pub(super) async fn maintain(global: &Global, args: &MaintainArgs) -> Result<End
                 Ok(report) => reports.extend(report),
                 Err(error) => errors.push(error),
             },
-            signal = stop.received() => ended = signal,
+            signal = stop.received() => {
+                job.interrupted(None);
+                ended = signal;
+            }
         }
     }
     bar.finish();

@@ -1,14 +1,12 @@
 //! The commands `quarantine list`, `show` and `replay`.
 
 use super::args::{EntryArgs, Global, QuarantineCommand, ReplayArgs, ShowArgs};
-use super::commands::{Action, Ended, dates, load, on_feeds, select, settings};
+use super::commands::{Action, Ended, dates, load, on_feeds, plans, select};
 use super::output;
-use super::progress::Bar;
-use crate::config::Config;
+use crate::config::{Config, FeedConfig};
 use crate::error::JobError;
 use crate::inspect::quarantine::{counts, entries};
-use crate::job::{Dates, Job};
-use crate::record::RunLog;
+use crate::job::Job;
 use crate::stages::replay::Selection;
 
 pub(super) async fn quarantine(
@@ -41,23 +39,16 @@ async fn show(global: &Global, args: &ShowArgs) -> Result<Ended, JobError> {
 /// Rows that the build refused, from their first arrival date on.
 async fn replay(global: &Global, args: &ReplayArgs) -> Result<Ended, JobError> {
     let selection = Selection {
-        dates: range(dates(&args.dates)?),
+        dates: dates(&args.dates)?.range(),
         reasons: args.reason.clone(),
         file: args.file.clone(),
     };
     if !args.dry_run {
         return on_feeds(global, &args.feeds, Action::Replay(&selection)).await;
     }
-    let config = load(global, settings(&args.feeds))?;
-    let selected = select(&config, &args.feeds.feed)?;
-    let bar = Bar::new();
-    let job = Job::new(&config, RunLog::new(), &bar)?;
-    let mut forecasts = Vec::new();
-    for feed in selected {
-        forecasts.push((feed.name.clone(), job.replay_forecast(feed, &selection).await?));
-    }
-    bar.finish();
-    output::forecasts(global.output, &forecasts)?;
+    let forecast =
+        async |job: &Job<'_>, feed: &FeedConfig| job.replay_forecast(feed, &selection).await;
+    output::forecasts(global.output, &plans(global, &args.feeds, forecast).await?)?;
     Ok(Ended::Done)
 }
 
@@ -68,14 +59,6 @@ fn asked(global: &Global, args: &EntryArgs) -> Result<(Config, Vec<String>), Job
 }
 
 fn selection(args: &EntryArgs) -> Result<Selection, JobError> {
-    let dates = range(dates(&args.dates)?);
+    let dates = dates(&args.dates)?.range();
     Ok(Selection { dates, reasons: args.reason.clone(), file: None })
-}
-
-fn range(dates: Dates) -> Option<(chrono::NaiveDate, chrono::NaiveDate)> {
-    match dates {
-        Dates::CatchUp => None,
-        Dates::One(date) => Some((date, date)),
-        Dates::Range(from, to) => Some((from, to)),
-    }
 }

@@ -44,6 +44,8 @@ pub(crate) enum CheckFault {
     SecondStatement,
     #[error("this is no query, it begins with `{found}`")]
     NotAQuery { found: String },
+    #[error("a check of severity quarantine looks at one row alone, and this one has {holds}")]
+    NotOneRow { holds: &'static str },
     #[error("not valid SQL: {cause}")]
     Syntax { cause: ParserError },
 }
@@ -76,7 +78,7 @@ impl CheckFault {
             }
             Self::RepeatedHeader { .. } | Self::RepeatedParameter { .. } => "remove one".to_owned(),
             Self::MissingHeader { key: "severity" } => {
-                "add `-- severity: warn` or `-- severity: error`".to_owned()
+                "add `-- severity: warn`, `error` or `quarantine`".to_owned()
             }
             Self::MissingHeader { key: "on" } => "add `-- on: raw` or `-- on: ods`".to_owned(),
             Self::MissingHeader { .. } => {
@@ -98,6 +100,11 @@ impl CheckFault {
             Self::NoStatement => "write a query that returns the offending rows".to_owned(),
             Self::SecondStatement => "keep one query in each file".to_owned(),
             Self::NotAQuery { .. } => "a check only reads: write a `select`".to_owned(),
+            Self::NotOneRow { .. } => {
+                "write `select * from rows where ...`, for what looks at other rows would make ODS \
+                 depend on what ran first; or make it a warn or an error"
+                    .to_owned()
+            }
             Self::Syntax { .. } => "mend it; names of functions are in lower case".to_owned(),
         }
     }

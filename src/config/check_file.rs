@@ -2,7 +2,7 @@
 //!
 //! | header | value |
 //! |---|---|
-//! | `severity` | `warn` or `error` |
+//! | `severity` | `warn`, `error` or `quarantine` |
 //! | `on` | `raw` or `ods` |
 //! | `message` | what is wrong with the rows returned |
 //! | `reads`, `returns` | for people; may be absent |

@@ -9,6 +9,7 @@ use datafusion::sql::sqlparser::ast::Statement;
 
 use super::check_fault::{CheckFault, Located};
 use super::check_file::{CheckFile, ParameterKind, Replacement, is_name};
+use super::check_rule::RowCheck;
 use super::file::{Argument, CheckUseFile, ChecksFile};
 use super::problems::Problems;
 use super::reason::{Reason, nearest};
@@ -20,21 +21,24 @@ use crate::engine::shipped_checks::SHIPPED_CHECKS;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// It is logged and recorded.
+    /// It is logged, and stands in the result of the run.
     Warn,
     /// Nothing is published.
     Error,
+    /// Those rows stay out of ODS.
+    Quarantine,
 }
 
 impl Severity {
     /// Every choice, in the order of the documentation.
-    pub const ALL: [Self; 2] = [Self::Warn, Self::Error];
+    pub const ALL: [Self; 3] = [Self::Warn, Self::Error, Self::Quarantine];
 
     /// The name as written.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Warn => "warn",
             Self::Error => "error",
+            Self::Quarantine => "quarantine",
         }
     }
 }
@@ -99,6 +103,8 @@ pub struct Check {
 pub struct ChecksConfig {
     /// Every check of the feed, by name.
     pub checks: Vec<Check>,
+    /// Those of them that are rules of the mapping.
+    pub(crate) rules: Vec<RowCheck>,
     pub(crate) written: ChecksFile,
 }
 
@@ -138,7 +144,18 @@ pub(crate) fn checks(
     is_good &= reading.skip(written.skip.as_deref().unwrap_or_default());
     let mut checks = reading.checks;
     checks.sort_by(|left, right| left.name.cmp(&right.name));
-    is_good.then_some(ChecksConfig { checks, written })
+    let mut rules = Vec::new();
+    for check in checks.iter().filter(|check| check.severity == Severity::Quarantine) {
+        match RowCheck::of(check) {
+            Ok(rule) => rules.push(rule),
+            Err(fault) => {
+                let reason = Reason::BadCheck { file: check.file.clone(), line: check.line, fault };
+                problems.add(&format!("{at}.folder"), reason);
+                is_good = false;
+            }
+        }
+    }
+    is_good.then_some(ChecksConfig { checks, rules, written })
 }
 
 impl Reading<'_> {

@@ -80,6 +80,8 @@ impl Feed<'_> {
         let window = self.window(&file.window);
         let session = self.session(file.session, window.as_ref());
         let checks = self.checks(file.checks);
+        let rules = checks.as_ref().map(|checks| checks.rules.clone()).unwrap_or_default();
+        let event = event.map(|event| EventMapping { checks: rules, ..event });
         Some(FeedConfig {
             name: name?,
             path: path?,
@@ -154,6 +156,7 @@ impl Feed<'_> {
             timestamp_format: timestamp_format?,
             zone: zone?,
             attributes: attributes?,
+            checks: vec![],
         })
     }
 

@@ -16,6 +16,7 @@
 mod attribute;
 mod check_fault;
 mod check_file;
+mod check_rule;
 pub mod checks;
 mod column_names;
 mod error;
@@ -42,6 +43,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 pub use attribute::Attribute;
+pub use check_rule::RowCheck;
 pub use error::{ConfigError, Origin, Position, Problem};
 pub use load::{LoadOptions, load};
 pub(crate) use location::redacted;

@@ -1,9 +1,12 @@
 //! The rules that are part of the lake's function: recorded in it as JSON, and compared with the
 //! configuration at each run.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::attribute::Attribute;
+use super::check_rule::RowCheck;
 use super::units;
 
 /// How a delivered row becomes an event (`[feed.event]`). Every field but `zone` and
@@ -26,6 +29,9 @@ pub struct EventMapping {
     /// Further columns to carry through, in the order declared (which breaks ties between
     /// duplicates).
     pub attributes: Vec<Attribute>,
+    /// Checks of severity quarantine, by name: rows for which one is true do not become events.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<RowCheck>,
 }
 
 /// How events become sessions (`[feed.session]`). Rules are SQL expressions over ODS columns,
@@ -71,7 +77,7 @@ impl EventMapping {
     /// The keys in which this recorded mapping differs from the `configured` one, in the order
     /// of the file; empty when they are equal.
     pub fn differences(&self, configured: &Self) -> Vec<Difference> {
-        differences(
+        let mut found = differences(
             "event",
             [
                 ("user_id", self.user_id.clone(), configured.user_id.clone()),
@@ -86,7 +92,25 @@ impl EventMapping {
                 ("zone", self.zone.clone(), configured.zone.clone()),
                 ("attributes", list(&self.attributes), list(&configured.attributes)),
             ],
-        )
+        );
+        found.extend(self.check_differences(configured));
+        found
+    }
+
+    /// Checks by their names; a message is no part of the rule.
+    fn check_differences(&self, configured: &Self) -> Vec<Difference> {
+        let names: BTreeSet<&str> =
+            self.checks.iter().chain(&configured.checks).map(|check| check.name.as_str()).collect();
+        let shown = |mapping: &Self, name: &str| {
+            let check = mapping.checks.iter().find(|check| check.name == name);
+            or_none(check.map(RowCheck::shown))
+        };
+        let differences = names.into_iter().map(|name| Difference {
+            key: format!("checks.{name}"),
+            recorded: shown(self, name),
+            configured: shown(configured, name),
+        });
+        differences.filter(|difference| difference.recorded != difference.configured).collect()
     }
 }
 
@@ -185,6 +209,7 @@ mod tests {
             timestamp_format: None,
             zone: "UTC".to_owned(),
             attributes: vec![],
+            checks: vec![],
         }
     }
 
@@ -231,6 +256,13 @@ mod tests {
         let found = recorded.differences(&configured);
         let found: Vec<_> = found.iter().map(triple).collect();
         assert_eq!(found, [("window.update_depth_days", "5", "7")]);
+    }
+
+    #[test]
+    fn a_mapping_without_checks_is_recorded_as_before_there_were_any() {
+        let text = serde_json::to_string(&mapping()).unwrap();
+        assert!(!text.contains("checks"), "{text}");
+        assert_eq!(serde_json::from_str::<EventMapping>(&text).unwrap(), mapping());
     }
 
     #[test]

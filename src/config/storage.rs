@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use super::file::StorageFile;
 use super::problems::Problems;
+use super::reason::Reason;
 use super::validate::{optional, whole_number};
 
 const RETRIES: RangeInclusive<u32> = 0..=20;
@@ -18,7 +19,8 @@ pub struct StorageSettings {
     pub endpoint: Option<String>,
     /// Region of the bucket.
     pub region: Option<String>,
-    /// Whose requests these are.
+    /// Whose requests these are. Given with its secret, and then nothing of `AWS_ACCESS_KEY_ID`,
+    /// `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN` is taken.
     pub access_key_id: Option<String>,
     /// Its secret.
     pub secret_access_key: Option<String>,
@@ -61,12 +63,23 @@ impl StorageSettings {
             None => None,
             written => Some(whole_number(problems, "lake.storage.retries", written, 0, RETRIES)?),
         };
+        let access_key_id = optional(file.access_key_id);
+        let secret_access_key = optional(file.secret_access_key);
+        let session_token = optional(file.session_token);
+        if access_key_id.is_some() || secret_access_key.is_some() || session_token.is_some() {
+            // The rest of it in the environment would be that of somebody else.
+            let keys =
+                [("access_key_id", &access_key_id), ("secret_access_key", &secret_access_key)];
+            for (key, _) in keys.into_iter().filter(|(_, value)| value.is_none()) {
+                problems.add(&format!("lake.storage.{key}"), Reason::Missing);
+            }
+        }
         Some(Self {
             endpoint: optional(file.endpoint),
             region: optional(file.region),
-            access_key_id: optional(file.access_key_id),
-            secret_access_key: optional(file.secret_access_key),
-            session_token: optional(file.session_token),
+            access_key_id,
+            secret_access_key,
+            session_token,
             allow_http: file.allow_http,
             path_style: file.path_style,
             retries,

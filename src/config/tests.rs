@@ -1,6 +1,8 @@
 //! Whole configurations, from text and layers to values or messages.
 
 mod defaults;
+#[allow(clippy::print_stderr, reason = "a long run says how much it tried")]
+mod fuzz;
 mod layering;
 mod refusals;
 mod refused_feeds;

@@ -1,4 +1,4 @@
-//! The checks that come with the program: the only SQL files compiled in.
+//! The checks that come with the program, from `sql/checks/`.
 
 /// Name and text of each, by name.
 pub const SHIPPED_CHECKS: [(&str, &str); 7] = [

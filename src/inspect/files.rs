@@ -1,16 +1,14 @@
 //! Which files were seen, and what became of each.
 
-use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr, lit};
 use datafusion::prelude::ident;
 
+use super::open;
 use crate::config::Config;
-use crate::engine::Engine;
 use crate::error::JobError;
 use crate::job::Dates;
-use crate::lake::Lake;
 use crate::record::file_facts::{FileFact, file_facts};
-use crate::stages::events::date32;
+use crate::stages::events::within;
 use crate::stages::ingest::outcome::FileStatus;
 
 /// Which files.
@@ -29,8 +27,8 @@ impl Asked {
         let texts = |texts: Vec<&str>| texts.into_iter().map(lit).collect::<Vec<Expr>>();
         let feeds = texts(self.feeds.iter().map(String::as_str).collect());
         let mut condition = ident("feed").in_list(feeds, false);
-        if let Some(of_dates) = of_dates(self.dates, "arrival_date") {
-            condition = condition.and(of_dates);
+        if let Some(dates) = self.dates.range() {
+            condition = condition.and(within("arrival_date", dates));
         }
         if !self.statuses.is_empty() {
             let statuses = texts(self.statuses.iter().map(|status| status.as_str()).collect());
@@ -40,21 +38,9 @@ impl Asked {
     }
 }
 
-/// The condition on a column of arrival dates; none for any date.
-pub(crate) fn of_dates(dates: Dates, column: &str) -> Option<Expr> {
-    let (from, to) = match dates {
-        Dates::CatchUp => return None,
-        Dates::One(date) => (date, date),
-        Dates::Range(from, to) => (from, to),
-    };
-    let date = |date| lit(ScalarValue::Date32(Some(date32(date))));
-    Some(ident(column).between(date(from), date(to)))
-}
-
 /// The newest fact about each file asked for, by feed, arrival date and name.
 pub async fn files(config: &Config, asked: &Asked) -> Result<Vec<FileFact>, JobError> {
-    let lake = Lake::of(&config.lake)?;
-    let context = Engine::new(&config.engine)?.context(chrono_tz::Tz::UTC);
-    lake.serve(&context);
+    let (lake, engine) = open(config)?;
+    let context = engine.context(chrono_tz::Tz::UTC);
     Ok(file_facts(&lake, &context, Some(asked.condition())).await?)
 }

@@ -7,6 +7,7 @@ use datafusion::error::DataFusionError;
 use datafusion::prelude::{DataFrame, ident};
 use serde::Serialize;
 
+use super::open;
 use crate::config::Config;
 use crate::engine::{Engine, queries};
 use crate::error::JobError;
@@ -57,11 +58,12 @@ pub async fn counts(
     feeds: &[String],
     selection: &Selection,
 ) -> Result<Vec<Count>, JobError> {
+    let opened = open(config)?;
     let mut counts = Vec::new();
     let order = ["_updated_at", "stage", "reason"];
     for feed in feeds {
         let sql = queries::QUARANTINE_COUNTS;
-        for batch in batches(config, feed, sql, selection, &order, None).await? {
+        for batch in batches(&opened, feed, sql, selection, &order, None).await? {
             let texts = Texts::of(feed, &batch)?;
             counts.extend((0..batch.num_rows()).map(|row| Count {
                 feed: feed.clone(),
@@ -83,11 +85,12 @@ pub async fn entries(
     selection: &Selection,
     limit: usize,
 ) -> Result<Vec<Entry>, JobError> {
+    let opened = open(config)?;
     let mut entries = Vec::new();
     let order = ["_updated_at", "_file", "_line", "stage", "reason", "detail", "row_text"];
     for feed in feeds {
         let sql = queries::QUARANTINE_ENTRIES;
-        for batch in batches(config, feed, sql, selection, &order, Some(limit)).await? {
+        for batch in batches(&opened, feed, sql, selection, &order, Some(limit)).await? {
             let texts = Texts::of(feed, &batch)?;
             entries.extend((0..batch.num_rows()).map(|row| Entry {
                 feed: feed.clone(),
@@ -105,17 +108,16 @@ pub async fn entries(
 }
 
 async fn batches(
-    config: &Config,
+    (lake, engine): &(Lake, Engine),
     feed: &str,
     sql: &str,
     selection: &Selection,
     order: &[&str],
     limit: Option<usize>,
 ) -> Result<Vec<RecordBatch>, JobError> {
-    let lake = Lake::of(&config.lake)?;
-    let context = Engine::new(&config.engine)?.context(chrono_tz::Tz::UTC);
-    lake.serve(&context);
-    let Some(frame) = query(&lake, &context, feed, sql).await? else {
+    // One for each feed: they all call their table by the same name.
+    let context = engine.context(chrono_tz::Tz::UTC);
+    let Some(frame) = query(lake, &context, feed, sql).await? else {
         return Ok(vec![]);
     };
     let rows = async |frame: DataFrame| -> Result<Vec<RecordBatch>, DataFusionError> {

@@ -14,12 +14,7 @@ impl Job<'_> {
         is_asked: impl Fn(&Check) -> bool,
         dates: Dates,
     ) -> Result<Vec<CheckResult>, JobError> {
-        let dates = match dates {
-            Dates::CatchUp => None,
-            Dates::One(date) => Some((date, date)),
-            Dates::Range(from, to) => Some((from, to)),
-        };
-        checks::ask_all(&self.stage(feed), is_asked, dates)
+        checks::ask_all(&self.stage(feed), is_asked, dates.range())
             .await
             .map_err(|source| JobError::Check { feed: feed.name.clone(), source })
     }

@@ -75,10 +75,9 @@ impl Job<'_> {
         late: LatePolicy,
     ) -> Result<(), JobError> {
         let mut found = Vec::new();
-        for (date, files) in ingest::unseen(&self.stage(feed), files, late).await? {
-            if dates.contains(&date) {
-                found.extend(files.into_iter().map(|file| FileOutcome::seen(file, date, late)));
-            }
+        let of_dates = files.iter().filter(|(date, _)| dates.contains(date));
+        for (date, files) in ingest::unseen(&self.stage(feed), of_dates, late).await? {
+            found.extend(files.into_iter().map(|file| FileOutcome::seen(file, date, late)));
         }
         if let Err(error) = self.log.see(&self.lake, &feed.name, found).await {
             let error = super::error_chain(&error);

@@ -50,7 +50,15 @@ pub enum LakeError {
         /// The writer version.
         writer: i32,
     },
-    /// The store loses commits, or could not be probed.
+    /// The store failed a request before anything was written.
+    #[error("the store of the lake {location} cannot be used; no table was changed")]
+    Unprobed {
+        /// The root of the lake.
+        location: String,
+        /// The store's reason.
+        source: object_store::Error,
+    },
+    /// The store loses commits.
     #[error("the lake {location} cannot be written safely; see `sessionlake doctor`")]
     UnsafeStore {
         /// The root of the lake.

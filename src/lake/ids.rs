@@ -323,16 +323,6 @@ pub fn place(feed: &str, number: usize) -> String {
     format!("files/{feed}/{number}")
 }
 
-/// The id every commit to `files` carries.
-pub fn files() -> String {
-    "files".to_owned()
-}
-
-/// The id every commit to `runs` carries.
-pub fn runs() -> String {
-    "runs".to_owned()
-}
-
 /// The id of every commit that takes files out of its table.
 pub(crate) const REMOVAL: &str = "removal";
 

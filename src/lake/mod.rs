@@ -29,6 +29,7 @@ mod requests;
 mod rle_hybrid;
 pub mod row_groups;
 pub mod rules;
+mod s3_client;
 pub mod sorted_files;
 pub mod sorted_writer;
 pub mod storage;
@@ -46,7 +47,7 @@ use datafusion::prelude::SessionContext;
 use deltalake::kernel::StructType;
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel as _;
 use deltalake::kernel::transaction::{CommitProperties, PROTOCOL};
-use deltalake::logstore::{StorageConfig, object_store_factories};
+use deltalake::logstore::object_store_factories;
 use deltalake::protocol::SaveMode;
 use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError};
 use object_store::ObjectStore;
@@ -59,6 +60,7 @@ use crate::config::{Compression, LakeConfig, StorageSettings};
 use ids::Ids;
 use loaded::LoadedTables;
 use object_storage::ObjectStorage;
+use s3_client::Known;
 use store::MeteredStore;
 use upkeep::Kept;
 
@@ -337,16 +339,24 @@ fn root_of_store(url: &str) -> Result<Url, LakeError> {
         .map_err(|source| LakeError::BadLocation { location: url.to_owned(), source })
 }
 
-/// The store that the library would make for `root`, metered. One client serves every table.
+/// The store of `root`, metered. One client serves every table.
 fn metered_store(root: &Url, storage: &StorageSettings) -> Result<MeteredStore, LakeError> {
-    let unusable = |source| LakeError::Store { scheme: root.scheme().to_owned(), source };
-    let invalid = || unusable(Box::new(DeltaTableError::InvalidTableLocation(root.to_string())));
+    let known = Known::here(storage);
+    let store: Arc<dyn ObjectStore> = match known.client(root) {
+        Some(client) => client.map(|client| Arc::new(client) as _).map_err(DeltaTableError::from),
+        None => store_of_factory(root, &known),
+    }
+    .map_err(|source| LakeError::Store {
+        scheme: root.scheme().to_owned(),
+        source: source.into(),
+    })?;
+    Ok(MeteredStore::new(store, ObjectStorage::of(root, &known)))
+}
+
+/// The store that the library makes for `root`.
+fn store_of_factory(root: &Url, known: &Known) -> Result<Arc<dyn ObjectStore>, DeltaTableError> {
+    let invalid = || DeltaTableError::InvalidTableLocation(root.to_string());
     let scheme = Url::parse(&format!("{}://", root.scheme())).map_err(|_| invalid())?;
-    let config = StorageConfig::parse_options(object_storage::options(storage))
-        .map_err(|source| unusable(Box::new(source)))?;
-    let factories = object_store_factories();
-    let factory = factories.get(&scheme).ok_or_else(invalid)?;
-    let (store, _) =
-        factory.parse_url_opts(root, &config).map_err(|source| unusable(Box::new(source)))?;
-    Ok(MeteredStore::new(store, ObjectStorage::of(root, storage)))
+    let factory = object_store_factories().get(&scheme).ok_or_else(invalid)?.clone();
+    factory.parse_url_opts(root, &known.options()).map(|(store, _)| store)
 }

@@ -1,47 +1,16 @@
-//! S3 and what speaks its language: the options of its client, and what to do about its refusals.
+//! S3 and what speaks its language: what to do about its refusals.
 
-use std::collections::HashMap;
 use std::error::Error;
 
 use object_store::Error as StoreError;
 use url::Url;
 
-use crate::config::StorageSettings;
+use super::s3_client::Known;
 
-const DEFAULT_RETRIES: u32 = 8;
-/// No request is repeated after this time, seconds.
-const RETRY_SECONDS: u64 = 60;
 const DEFAULT_REGION: &str = "us-east-1";
-/// The variables that name an endpoint, the first one first.
-const ENDPOINT_VARIABLES: [&str; 2] = ["AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
-const REGION_VARIABLES: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
 
 /// Where the client looks for credentials last: the machine may be one of AWS that has some.
 const INSTANCE_METADATA: &str = "http://169.254.169.254/";
-
-/// The options under the names that the client knows. It adds what the environment says of those
-/// that are not here.
-pub(super) fn options(storage: &StorageSettings) -> HashMap<String, String> {
-    let flag = |flag: Option<bool>| flag.map(|flag| flag.to_string());
-    let text = |text: &Option<String>| text.clone();
-    let mut options = HashMap::from([
-        ("max_retries".to_owned(), storage.retries.unwrap_or(DEFAULT_RETRIES).to_string()),
-        ("retry_timeout".to_owned(), format!("{RETRY_SECONDS}s")),
-    ]);
-    let written = [
-        ("aws_endpoint", text(&storage.endpoint)),
-        ("aws_region", text(&storage.region)),
-        ("aws_access_key_id", text(&storage.access_key_id)),
-        ("aws_secret_access_key", text(&storage.secret_access_key)),
-        ("aws_session_token", text(&storage.session_token)),
-        ("aws_allow_http", flag(storage.allow_http)),
-        ("aws_virtual_hosted_style_request", flag(storage.path_style.map(|in_path| !in_path))),
-    ];
-    for (name, value) in written {
-        options.extend(value.map(|value| (name.to_owned(), value)));
-    }
-    options
-}
 
 /// A bucket and the server it is asked of, for messages.
 #[derive(Debug, Clone)]
@@ -64,15 +33,12 @@ struct Refusal {
 
 impl ObjectStorage {
     /// `None` for a local folder.
-    pub(super) fn of(root: &Url, storage: &StorageSettings) -> Option<Self> {
+    pub(super) fn of(root: &Url, known: &Known) -> Option<Self> {
         let bucket = root.host_str().filter(|_| root.scheme() != "file")?;
-        let variable = |names: [&str; 2]| names.iter().find_map(|name| std::env::var(name).ok());
-        let endpoint = storage.endpoint.clone().or_else(|| variable(ENDPOINT_VARIABLES));
-        let region = storage.region.clone().or_else(|| variable(REGION_VARIABLES));
         Some(Self {
             bucket: bucket.to_owned(),
-            endpoint: endpoint.unwrap_or_else(|| "AWS".to_owned()),
-            region: region.unwrap_or_else(|| DEFAULT_REGION.to_owned()),
+            endpoint: known.endpoint().unwrap_or("AWS").to_owned(),
+            region: known.region().unwrap_or(DEFAULT_REGION).to_owned(),
         })
     }
 
@@ -120,11 +86,10 @@ impl ObjectStorage {
             return Some(("is asked without credentials, none were found", format!("set {keys}")));
         }
         if says(&["AuthorizationHeaderMalformed", "PermanentRedirect", "without LOCATION"]) {
-            let advice = format!(
-                "change the region, now {}: [lake.storage] region or AWS_REGION",
-                self.region
-            );
-            return Some(("lies in another region", advice));
+            let to = region_in(&text).map(|named| format!(" to {named}")).unwrap_or_default();
+            let asked = &self.region;
+            let advice = format!("change lake.storage.region (or AWS_REGION), now {asked},{to}");
+            return Some(("lies in another region", advice.trim_end_matches(',').to_owned()));
         }
         if says(&["InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"]) {
             return Some(("refuses the credentials", format!("change {keys}")));
@@ -150,6 +115,13 @@ impl ObjectStorage {
     }
 }
 
+/// The region that a server says it is in.
+fn region_in(answer: &str) -> Option<&str> {
+    let (_, rest) = answer.split_once("<Region>")?;
+    let (region, _) = rest.split_once("</Region>")?;
+    (!region.is_empty()).then_some(region)
+}
+
 /// The messages of an error and of all that caused it.
 fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = String::new();
@@ -165,12 +137,13 @@ fn chain(error: &(dyn Error + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::StorageSettings;
 
     fn explained(answer: &str) -> String {
         let root = Url::parse("s3://bucket/lake/").unwrap();
         let endpoint = Some("http://127.0.0.1:9000".to_owned());
         let settings = StorageSettings { endpoint, ..StorageSettings::default() };
-        let storage = ObjectStorage::of(&root, &settings).unwrap();
+        let storage = ObjectStorage::of(&root, &Known::of(&settings, [])).unwrap();
         let error = StoreError::Generic { store: "S3", source: answer.into() };
         chain(&storage.explained(error))
     }
@@ -183,9 +156,13 @@ mod tests {
 
     #[test]
     fn another_region_is_named_as_the_setting_to_change() {
-        let text = explained("<Code>AuthorizationHeaderMalformed</Code>");
-        assert!(text.contains("bucket at http://127.0.0.1:9000 lies in another region"), "{text}");
-        assert!(text.contains("[lake.storage] region or AWS_REGION"), "{text}");
+        let unnamed = explained("<Code>AuthorizationHeaderMalformed</Code>");
+        let lies = "bucket at http://127.0.0.1:9000 lies in another region";
+        assert!(unnamed.contains(lies), "{unnamed}");
+        let change = "change lake.storage.region (or AWS_REGION), now us-east-1";
+        assert!(unnamed.contains(&format!("{change}\n")), "{unnamed}");
+        let named = explained("<Code>PermanentRedirect</Code><Region>eu-west-1</Region>");
+        assert!(named.contains(&format!("{change}, to eu-west-1")), "{named}");
     }
 
     #[test]

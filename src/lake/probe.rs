@@ -104,16 +104,17 @@ impl Lake {
             return Ok(());
         };
         let marker = self.hidden(MARKER);
-        let unsafe_store =
-            |source| LakeError::UnsafeStore { location: self.root.to_string(), source };
-        let is_marked = self.is_marked(&marker, endpoint).await;
-        if is_marked.map_err(|source| unsafe_store(source.into()))? {
+        let location = || self.root.to_string();
+        let unanswered = |source| LakeError::Unprobed { location: location(), source };
+        if self.is_marked(&marker, endpoint).await.map_err(unanswered)? {
             return Ok(());
         }
-        self.probe_conditional_put().await.map_err(unsafe_store)?;
+        self.probe_conditional_put().await.map_err(|source| match source {
+            ProbeError::Request(source) => unanswered(source),
+            source => LakeError::UnsafeStore { location: location(), source },
+        })?;
         let found = json!({ "endpoint": endpoint, "probed": clock::now().to_rfc3339() });
-        let written = self.store.put(&marker, found.to_string().into()).await;
-        written.map(|_| ()).map_err(|source| unsafe_store(source.into()))
+        self.store.put(&marker, found.to_string().into()).await.map(|_| ()).map_err(unanswered)
     }
 
     async fn is_marked(&self, marker: &Path, endpoint: &str) -> Result<bool, Error> {

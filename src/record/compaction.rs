@@ -20,9 +20,9 @@ pub(crate) const MOST_FILES: usize = 30;
 /// What is older is left out then.
 const KEPT_DAYS: u64 = 400;
 
-/// Joins the files of `runs` or `files` to one when there are more than [`MOST_FILES`], in one commit that
-/// removes exactly the files it has read: before it nothing has changed, and what other runs
-/// append meanwhile stays. Where another run joins them at the same time, one of the two gives
+/// Joins the files of `runs` or `files` to one when there are more than [`MOST_FILES`], in one
+/// commit that removes exactly the files it has read: before it nothing has changed, and what other
+/// runs append meanwhile stays. Where another run joins them at the same time, one of the two gives
 /// way.
 pub(crate) async fn compact(
     lake: &Lake,

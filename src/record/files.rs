@@ -6,7 +6,7 @@
 //! A run that has found files takes a *place* of its feed, an id whose version is odd until the run
 //! ends. An odd one left behind tells the next run that there is something to look for.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::{
@@ -16,14 +16,13 @@ use arrow::array::{
 use arrow::error::ArrowError;
 use chrono::{DateTime, Utc};
 use deltalake::DeltaTable;
-use deltalake::kernel::{Add, Transaction};
 
+use super::append::Append;
 use super::file_facts::FileFact;
 use super::{Outcome, StageRecord};
 use crate::clock;
-use crate::lake::commits::{self, Change, Provenance};
+use crate::lake::commits::Provenance;
 use crate::lake::ids::Ids;
-use crate::lake::storage::FileWriter;
 use crate::lake::{Lake, LakeError, TableName, contracts, ids};
 use crate::stages::ingest::outcome::FileOutcome;
 
@@ -100,14 +99,14 @@ impl FileLog {
             updated: now,
         };
         let facts: Vec<FileFact> = files.into_iter().map(fact).collect();
-        let table = open(lake).await?;
-        let adds = write(&table, &facts).await?;
+        let append = write(lake, &facts).await?;
         fail::fail_point!("seen_before_commit", |_| std::process::abort());
-        let taken = commit(lake, table, &adds, provenance, |ids| {
-            let place = Place::next(ids, feed);
-            (vec![transaction_of(&place.id, place.version)], place)
-        });
-        let place = taken.await?;
+        // Two runs that commit at once must not take the same place: the table's id sees to that.
+        let take_place = async |table: &DeltaTable| {
+            let place = Place::next(&lake.ids(&TableName::Files, table).await?, feed);
+            Ok((vec![ids::transaction(&place.id, place.version)], place))
+        };
+        let place = append.commit(provenance, take_place).await?;
         fail::fail_point!("seen_after_commit", |_| std::process::abort());
         let mut state = self.lock();
         state.places.push(place);
@@ -128,15 +127,15 @@ impl FileLog {
         if facts.is_empty() && state.places.is_empty() {
             return Ok(());
         }
-        let table = open(lake).await?;
-        let adds = write(&table, &facts).await?;
+        let append = write(lake, &facts).await?;
         fail::fail_point!("outcome_before_commit", |_| std::process::abort());
-        commit(lake, table, &adds, provenance, |ids| {
-            let is_ours = |place: &&Place| ids.version(&place.id) == Some(place.version);
+        let leave_places = async |table: &DeltaTable| {
+            let known = lake.ids(&TableName::Files, table).await?;
+            let is_ours = |place: &&Place| known.version(&place.id) == Some(place.version);
             let ours = state.places.iter().filter(is_ours);
-            (ours.map(|place| transaction_of(&place.id, place.version + 1)).collect(), ())
-        })
-        .await?;
+            Ok((ours.map(|place| ids::transaction(&place.id, place.version + 1)).collect(), ()))
+        };
+        append.commit(provenance, leave_places).await?;
         fail::fail_point!("outcome_after_commit", |_| std::process::abort());
         Ok(())
     }
@@ -191,47 +190,10 @@ fn errors(records: &[StageRecord]) -> BTreeMap<&str, String> {
     errors
 }
 
-fn transaction_of(id: &str, version: i64) -> Transaction {
-    ids::transaction(id, version)
-}
-
-async fn open(lake: &Lake) -> Result<DeltaTable, LakeError> {
-    lake.load_or_create(&TableName::Files, &contracts::files(), &[], HashMap::new()).await
-}
-
-async fn write(table: &DeltaTable, facts: &[FileFact]) -> Result<Vec<Add>, LakeError> {
+async fn write<'l>(lake: &'l Lake, facts: &[FileFact]) -> Result<Append<'l>, LakeError> {
     let name = TableName::Files;
-    let batch =
-        to_batch(facts).map_err(|source| LakeError::Rows { table: name.clone(), source })?;
-    let mut writer = FileWriter::new(&name, table, &contracts::files())?;
-    writer.write(&batch).await?;
-    writer.close().await
-}
-
-/// Commits files and ids that depend on those known; again where another run came first.
-async fn commit<T>(
-    lake: &Lake,
-    table: DeltaTable,
-    adds: &[Add],
-    provenance: &Provenance,
-    ids_of: impl Fn(&Ids) -> (Vec<Transaction>, T),
-) -> Result<T, LakeError> {
-    let name = TableName::Files;
-    let mut loaded = Some(table);
-    commits::replanning(LakeError::is_conflict, async || {
-        let table = match loaded.take() {
-            Some(table) => table,
-            None => open(lake).await?,
-        };
-        let (mut commit_ids, told) = ids_of(&lake.ids(&name, &table).await?);
-        // As in `runs`: two runs that commit at once must not take the same place, and an append
-        // that has landed with an error must not be made again.
-        commit_ids.push(ids::transaction(ids::files(), clock::now().timestamp_millis()));
-        let change = Change { adds: adds.to_vec(), ids: commit_ids, ..Change::default() };
-        commits::commit(&name, &table, change, provenance).await?;
-        Ok(told)
-    })
-    .await
+    let rows = to_batch(facts).map_err(|source| LakeError::Rows { table: name.clone(), source })?;
+    Append::write(lake, name, rows).await
 }
 
 fn to_batch(facts: &[FileFact]) -> Result<RecordBatch, ArrowError> {

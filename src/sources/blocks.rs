@@ -10,7 +10,8 @@ use memchr::{memchr_iter, memrchr};
 
 use super::decode::Bytes;
 use super::input::Input;
-use super::reader::{Limits, SourceError, TextFormat};
+use super::limits::Limits;
+use super::reader::{SourceError, TextFormat};
 
 /// Hands out the blocks of one file, in order.
 pub(super) struct BlockCutter {
@@ -37,7 +38,7 @@ impl BlockCutter {
     /// Cuts `behind` and what `input` has behind it.
     pub(super) fn new(input: Input, behind: Bytes, format: TextFormat, limits: Limits) -> Self {
         let cut_bytes = limits.cut_bytes.max(1);
-        let max_bytes = limits.max_record_bytes.saturating_add(cut_bytes);
+        let max_bytes = limits.read.max_record_bytes.saturating_add(cut_bytes);
         Self { input, format, cut_bytes, max_bytes, behind }
     }
 

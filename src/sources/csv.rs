@@ -7,8 +7,12 @@ use std::path::Path;
 use std::str;
 use std::sync::Arc;
 
-use super::decode::Window;
-use super::framing::{Broken, Frame, Framing, plural};
+use memchr::{memchr, memchr_iter};
+
+use super::decode::{CUT_OFF, Window};
+use super::framing::{Broken, Frame, Framing, RecordSize, plural};
+use super::limits::ReadLimits;
+use super::nested::{NestedColumns, is_given};
 use super::raw_batch::{RawBatch, json_string};
 use super::reader::{MissingColumn, RejectReason, SourceError};
 
@@ -16,6 +20,7 @@ use super::reader::{MissingColumn, RejectReason, SourceError};
 pub(super) struct CsvRecords {
     framing: Framing,
     header: Arc<[HeaderColumn]>,
+    nested: NestedColumns,
     /// Holds the field at hand when its value differs from its bytes.
     unquoted: String,
 }
@@ -23,6 +28,8 @@ pub(super) struct CsvRecords {
 struct HeaderColumn {
     name: String,
     target: Target,
+    /// Paths of declared columns begin in it.
+    root: Option<usize>,
 }
 
 enum Target {
@@ -36,22 +43,24 @@ impl CsvRecords {
     /// Reads the header, which must hold every one of `required`.
     pub(super) fn open(
         window: Window,
-        max_record_bytes: usize,
+        limits: ReadLimits,
         columns: &[String],
         required: &[String],
     ) -> Result<Self, SourceError> {
-        let mut framing = Framing::new(window, max_record_bytes);
-        let (names, line) = read_header(&mut framing)?;
+        let mut framing = Framing::new(window, limits.max_record_bytes);
+        let (names, line) = read_header(&mut framing, limits.max_columns)?;
         check_header(framing.window.path(), line, &names, required)?;
         framing.scan.max_fields = names.len();
-        let header = names.into_iter().map(|name| HeaderColumn::new(name, columns)).collect();
-        Ok(Self { framing, header, unquoted: String::new() })
+        let nested = NestedColumns::new(columns);
+        let header = names.into_iter().map(|name| HeaderColumn::new(name, columns, &nested));
+        Ok(Self { framing, header: header.collect(), nested, unquoted: String::new() })
     }
 
     /// The same header, for blocks of the file.
     pub(super) fn for_blocks(&self) -> Self {
         let header = Arc::clone(&self.header);
-        Self { framing: self.framing.for_blocks(), header, unquoted: String::new() }
+        let (framing, nested) = (self.framing.for_blocks(), self.nested.for_blocks());
+        Self { framing, header, nested, unquoted: String::new() }
     }
 
     /// Goes on with another window and returns the one before.
@@ -68,7 +77,7 @@ impl CsvRecords {
         while batch.has_room(max_rows) {
             match self.framing.frame()? {
                 Frame::Record(size) => {
-                    self.append(batch, size.content);
+                    self.append(batch, &size);
                     self.framing.window.consume(size.consumed, size.newlines);
                 }
                 Frame::Broken(broken) => self.reject(batch, &broken)?,
@@ -78,37 +87,56 @@ impl CsvRecords {
         Ok(())
     }
 
-    fn append(&mut self, batch: &mut RawBatch, content: usize) {
+    fn append(&mut self, batch: &mut RawBatch, size: &RecordSize) {
         let line = self.framing.window.line();
-        let record = &self.framing.window.bytes()[..content];
+        let record = &self.framing.window.bytes()[..size.content];
         let scan = &self.framing.scan;
+        if let Some(offset) = memchr(0, record) {
+            let detail = self.at_offset("holds a NUL byte", offset);
+            return batch.reject(line, record, RejectReason::NulByte, detail);
+        }
         let text = match str::from_utf8(record) {
             Ok(text) if scan.field_count == self.header.len() => text,
             Ok(_) => {
-                let found = plural(scan.field_count, "field");
-                let detail = format!("found {found}, the header has {}", self.header.len());
+                let detail = self.field_count(record, size);
                 return batch.reject(line, record, RejectReason::FieldCount, detail);
             }
             Err(error) => {
-                let detail = self.invalid_utf8(error.valid_up_to());
+                let detail = self.at_offset("is not UTF-8", error.valid_up_to());
                 return batch.reject(line, record, RejectReason::InvalidUtf8, detail);
             }
         };
+        self.nested.clear();
         for (field, column) in scan.fields.iter().zip(self.header.iter()) {
             let value = field.value(text, &mut self.unquoted);
+            if let Some(root) = column.root {
+                self.nested.put(root, value);
+            }
             match &column.target {
                 Target::Column(column) => batch.set(*column, value),
                 Target::Extra(_) if value.is_empty() => {}
                 Target::Extra(key) => batch.extra.push_text(key, value),
             }
         }
-        batch.end_row(line, content);
+        self.nested.fill(batch);
+        batch.end_row(line, size.content);
     }
 
-    fn invalid_utf8(&self, offset: usize) -> String {
+    fn at_offset(&self, fault: &str, offset: usize) -> String {
         let fields = &self.framing.scan.fields;
         let index = fields.partition_point(|field| field.end < offset);
-        format!("{} is not UTF-8 at byte offset {offset} of the record", self.column_name(index))
+        format!("{} {fault} at byte offset {offset} of the record", self.column_name(index))
+    }
+
+    fn field_count(&self, record: &[u8], size: &RecordSize) -> String {
+        let found = plural(self.framing.scan.field_count, "field");
+        let mut detail = format!("found {found}, the header has {}", self.header.len());
+        if lone_cr(record).is_some() {
+            detail.push_str("; it holds a carriage return alone: lines end in LF or CRLF");
+        } else if size.consumed == size.content {
+            detail.push_str(CUT_OFF);
+        }
+        detail
     }
 
     fn column_name(&self, index: usize) -> String {
@@ -130,19 +158,39 @@ impl CsvRecords {
 }
 
 impl HeaderColumn {
-    fn new(name: String, columns: &[String]) -> Self {
+    fn new(name: String, columns: &[String], nested: &NestedColumns) -> Self {
         let target = match columns.iter().position(|column| *column == name) {
             Some(column) => Target::Column(column),
             None => Target::Extra(json_string(&name)),
         };
-        Self { name, target }
+        let root = nested.root(&name);
+        Self { name, target, root }
     }
 }
 
+/// Where a CR is that no LF follows.
+fn lone_cr(record: &[u8]) -> Option<usize> {
+    memchr_iter(b'\r', record).find(|at| record.get(at + 1) != Some(&b'\n'))
+}
+
 /// The names in the first record, and its line.
-fn read_header(framing: &mut Framing) -> Result<(Vec<String>, u64), SourceError> {
+fn read_header(
+    framing: &mut Framing,
+    max_columns: usize,
+) -> Result<(Vec<String>, u64), SourceError> {
+    // Those behind are only counted: there may be millions of them.
+    framing.scan.max_fields = max_columns;
     let frame = framing.frame()?;
     let (path, line) = (framing.window.path().to_owned(), framing.window.line());
+    let content = match &frame {
+        Frame::Record(size) => size.content,
+        Frame::Broken(broken) => broken.content,
+        Frame::End => 0,
+    };
+    // A name over several lines has none but CRLF.
+    if let Some(offset) = lone_cr(&framing.window.bytes()[..content]) {
+        return Err(SourceError::LineEnds { path, line, offset });
+    }
     let size = match frame {
         Frame::Record(size) => size,
         Frame::End => return Err(SourceError::NoHeader { path }),
@@ -154,10 +202,20 @@ fn read_header(framing: &mut Framing) -> Result<(Vec<String>, u64), SourceError>
             return Err(SourceError::Header { path, line, reason: broken.reason, detail });
         }
     };
-    let text = str::from_utf8(&framing.window.bytes()[..size.content]).map_err(|error| {
-        let detail = format!("it is not UTF-8 at byte offset {}", error.valid_up_to());
-        SourceError::Header { path, line, reason: RejectReason::InvalidUtf8, detail }
-    })?;
+    let record = &framing.window.bytes()[..size.content];
+    let broken = |reason, fault: &str, offset: usize| {
+        let detail = format!("it {fault} at byte offset {offset}");
+        SourceError::Header { path: path.clone(), line, reason, detail }
+    };
+    let text = str::from_utf8(record)
+        .map_err(|error| broken(RejectReason::InvalidUtf8, "is not UTF-8", error.valid_up_to()))?;
+    if let Some(offset) = memchr(0, record) {
+        return Err(broken(RejectReason::NulByte, "holds a NUL byte", offset));
+    }
+    if framing.scan.field_count > max_columns {
+        let found = framing.scan.field_count;
+        return Err(SourceError::TooManyColumns { path, line, found, limit: max_columns });
+    }
     let mut unquoted = String::new();
     let fields = framing.scan.fields.iter();
     let names = fields.map(|field| field.value(text, &mut unquoted).to_owned()).collect();
@@ -178,7 +236,7 @@ fn check_header(
         let names = repeated.into_iter().cloned().collect();
         return Err(SourceError::DuplicateHeader { path, line, names });
     }
-    let missing = required.iter().filter(|column| !seen.contains(column));
+    let missing = required.iter().filter(|column| !is_given(column, &seen));
     let missing: Vec<_> = missing.map(|column| MissingColumn::new(column, names)).collect();
     if !missing.is_empty() {
         let header = names.to_owned();
@@ -193,9 +251,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::decode::content_end;
+    use super::super::limits::Limits;
+    use super::super::reader::RejectedRecord;
     use super::super::reader::TextFormat;
     use super::super::reader::testing::{Outcome, limits, read};
-    use super::super::reader::{Limits, RejectedRecord};
     use super::*;
 
     fn csv(content: &str, columns: &[&str]) -> Outcome {
@@ -210,6 +269,19 @@ mod tests {
             [["3", "2", r#"{"x":"1","y \"z\"":"4"}"#], ["-", "6", r#"{"x":"5"}"#]]
         );
         assert_eq!(csv("a\n1\n", &["a"]).values(), [["1", "-"]]);
+    }
+
+    #[test]
+    fn a_column_may_be_a_path_into_a_field_with_json() {
+        let content = "k,d\n1,\"{\"\"name\"\":\"\"x\"\"}\"\n2,plain\n3,\n";
+        let extra = r#"{"d":"{\"name\":\"x\"}"}"#;
+        assert_eq!(
+            csv(content, &["k", "d.name"]).values(),
+            [["1", "x", extra], ["2", "-", r#"{"d":"plain"}"#], ["3", "-", "-"]]
+        );
+        let own = "d.name,d\nown,\"{\"\"name\"\":1}\"\n,\"{\"\"name\"\":1}\"\n";
+        let own = csv(own, &["d.name"]);
+        assert_eq!([own.values()[0][0], own.values()[1][0]], ["own", "1"]);
     }
 
     #[test]
@@ -270,6 +342,39 @@ mod tests {
             ]
         );
         assert_eq!(outcome.rejected[0].text, "x,y\u{FFFD}");
+    }
+
+    #[test]
+    fn nul_bytes_carriage_returns_and_a_cut_off_end_are_named() {
+        let content = "a,b\n1,2\n3,\0\n4,5\r6,7\n8,9\n1";
+        let outcome = csv(content, &["a"]);
+        assert_eq!(outcome.lines(), [2, 5]);
+        let details: Vec<_> = outcome.rejected.iter().map(|r| r.detail.as_str()).collect();
+        assert_eq!(
+            details,
+            [
+                "column `b` holds a NUL byte at byte offset 2 of the record",
+                "found 3 fields, the header has 2; it holds a carriage return alone: lines end in \
+                 LF or CRLF",
+                "found 1 field, the header has 2; the file ends here without a line end: was it \
+                 cut off?",
+            ]
+        );
+        let nul = (3, RejectReason::NulByte, "3,\0");
+        assert_eq!(outcome.rejects()[0], nul);
+    }
+
+    #[test]
+    fn a_header_of_carriage_returns_or_nul_bytes_is_an_error_of_the_file() {
+        for (content, max_record_bytes) in [("a,b\r1,2\r", 100), ("a,b\r1,2\r3,4\r", 9)] {
+            let limits = limits(4, max_record_bytes);
+            let error = read(TextFormat::Csv, content.as_bytes(), &["a"], limits).unwrap_err();
+            assert!(matches!(error, SourceError::LineEnds { offset: 3, line: 1, .. }), "{error}");
+        }
+        let fine = csv("\"a\r\nb\",c\r\n1,2\r\n", &["c"]);
+        assert_eq!(fine.lines(), [3]);
+        let nul = read(TextFormat::Csv, b"abcd,\0\n", &[], Limits::default()).unwrap_err();
+        assert!(nul.to_string().contains("it holds a NUL byte at byte offset 5"), "{nul}");
     }
 
     #[test]

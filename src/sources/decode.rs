@@ -10,12 +10,16 @@ use std::path::{Path, PathBuf};
 use memchr::memchr;
 
 use super::input::Input;
+use super::limits::Limits;
 use super::location::Location;
-use super::reader::{Limits, SourceError};
+use super::reader::SourceError;
+
+/// Behind what is wrong with a last record that no line end follows.
+pub(super) const CUT_OFF: &str = "; the file ends here without a line end: was it cut off?";
 
 const UTF8_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// First bytes of a file that are looked at to tell what it is.
-const LONGEST_MAGIC_BYTES: usize = 4;
+const LONGEST_MAGIC_BYTES: usize = 7;
 
 /// The part of a decoded file between the first byte not consumed and the last byte read.
 pub(super) struct Window {
@@ -57,10 +61,11 @@ pub(super) struct Bytes {
 impl Window {
     /// Opens the file (decompressed by its ending) and skips a UTF-8 byte order mark.
     ///
-    /// Fails when the file cannot be opened or decoded, and when its first bytes show compressed
-    /// data under another name or UTF-16: every row of such a file would be rejected one by one.
+    /// Fails when the file cannot be opened or decoded, is empty, and when its first bytes show
+    /// anything but UTF-8 text: every row of such a file would be rejected one by one.
     pub(super) fn open(file: impl Into<Location>, limits: Limits) -> Result<Self, SourceError> {
-        let input = Input::open(file, limits.block_bytes)?;
+        let input = Input::open(file, limits)?;
+        input.check_name()?;
         let nothing = Bytes { buffer: Vec::new(), length: 0, line: 1, at_end: false };
         let mut window = Self::over(input, nothing, limits);
         window.skip_mark()?;
@@ -117,19 +122,17 @@ impl Window {
 
     fn skip_mark(&mut self) -> Result<(), SourceError> {
         while self.bytes().len() < LONGEST_MAGIC_BYTES && self.grow()? {}
-        let encoding = match self.bytes() {
-            [0x1F, 0x8B, ..] => "gzip data under a name without .gz",
-            [0x28, 0xB5, 0x2F, 0xFD, ..] => "zstd data under a name without .zst",
-            [b'P', b'A', b'R', b'1', ..] => "a Parquet file",
-            [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => "UTF-16 text",
-            bytes => {
-                if bytes.starts_with(UTF8_MARK) {
-                    self.consume(UTF8_MARK.len(), 0);
-                }
-                return Ok(());
-            }
-        };
-        Err(SourceError::Encoding { path: self.path.clone(), encoding })
+        let is_compressed = self.input.as_ref().is_some_and(Input::is_compressed);
+        if let Some(encoding) = other_than_text(self.bytes(), is_compressed) {
+            return Err(SourceError::Encoding { path: self.path.clone(), encoding });
+        }
+        if self.bytes().starts_with(UTF8_MARK) {
+            self.consume(UTF8_MARK.len(), 0);
+        }
+        if self.bytes().is_empty() && !self.grow()? {
+            return Err(SourceError::Empty { path: self.path.clone() });
+        }
+        Ok(())
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -222,6 +225,28 @@ impl Window {
     }
 }
 
+/// What a file is whose first decoded bytes show that it is no UTF-8 text.
+fn other_than_text(first: &[u8], is_compressed: bool) -> Option<&'static str> {
+    Some(match first {
+        [0x1F, 0x8B, ..] | [0x28, 0xB5, 0x2F, 0xFD, ..] if is_compressed => "compressed twice",
+        [0x1F, 0x8B, ..] => "gzip data under a name without .gz",
+        [0x28, 0xB5, 0x2F, 0xFD, ..] => "zstd data under a name without .zst",
+        [b'B', b'Z', b'h', b'1'..=b'9', b'1', b'A', b'Y', ..] => "bzip2 data",
+        [0xFD, b'7', b'z', b'X', b'Z', 0, ..] => "xz data",
+        [b'P', b'K', 3, 4, ..] => "a ZIP archive or an Excel workbook",
+        [b'P', b'A', b'R', b'1', ..] => "a Parquet file",
+        [b'O', b'b', b'j', 1, ..] => "an Avro file",
+        [b'O', b'R', b'C', 1..=0x1F, ..] => "an ORC file",
+        [0xFF, 0xFE, ..]
+        | [0xFE, 0xFF, ..]
+        | [0, 1..=0xFF, 0, 1..=0xFF, ..]
+        | [1..=0xFF, 0, 1..=0xFF, 0, ..] => "UTF-16 text",
+        [0, 0, ..] => "made of NUL bytes at its start",
+        [b'<', b'!' | b'?' | b'h' | b'H', ..] => "an HTML or XML page",
+        _ => return None,
+    })
+}
+
 /// Where the content of a line ends whose LF (or whose file) ends at `line_end`: before its CR.
 pub(super) fn content_end(bytes: &[u8], line_end: usize) -> usize {
     if bytes[..line_end].ends_with(b"\r") { line_end - 1 } else { line_end }
@@ -294,7 +319,11 @@ mod tests {
         for (name, whole) in [("a.csv.gz", gzip(&plain)), ("a.csv.zst", zstd(&plain))] {
             for kept in [0, 5, whole.len() - 1] {
                 let error = open(name, &whole[..kept], 64).and_then(rest).unwrap_err();
-                assert!(matches!(error, SourceError::Compressed { .. }), "{kept}: {error}");
+                let is_expected = match kept {
+                    0 => matches!(error, SourceError::Empty { .. }),
+                    _ => matches!(error, SourceError::Compressed { .. }),
+                };
+                assert!(is_expected, "{kept}: {error}");
             }
         }
     }
@@ -305,7 +334,7 @@ mod tests {
         let mut changed = whole.clone();
         changed[whole.len() / 2] ^= 0x55;
         let followed = [whole, b"no frame".to_vec()].concat();
-        for content in [changed, followed, b"id\n1\n".to_vec()] {
+        for content in [changed, followed] {
             let error = open("a.csv.zst", &content, 64).and_then(rest).unwrap_err();
             assert!(error.to_string().contains("the zstd data of"), "{error}");
         }
@@ -318,6 +347,35 @@ mod tests {
         {
             let error = open("a.csv", &content, 64).err().unwrap();
             assert!(matches!(error, SourceError::Encoding { .. }), "{error}");
+        }
+        for (content, encoding) in [
+            (&b"i\0d\0\n\0"[..], "UTF-16 text"),
+            (b"\0i\0d\0\n", "UTF-16 text"),
+            (b"\0\0\0\0", "made of NUL bytes at its start"),
+            (b"PK\x03\x04", "a ZIP archive or an Excel workbook"),
+            (b"BZh91AY&SY", "bzip2 data"),
+            (b"\xFD7zXZ\0\0", "xz data"),
+            (b"Obj\x01", "an Avro file"),
+            (b"<!DOCTYPE html>", "an HTML or XML page"),
+        ] {
+            let error = open("a.csv", content, 64).err().unwrap().to_string();
+            assert!(error.contains(&format!("is {encoding}; deliver UTF-8")), "{error}");
+        }
+        let twice = open("a.csv.gz", &gzip(&gzip(b"id\n")), 64).err().unwrap().to_string();
+        assert!(twice.contains("is compressed twice;"), "{twice}");
+    }
+
+    #[test]
+    fn a_name_that_claims_a_compression_and_an_empty_file_are_named() {
+        for (name, compression) in [("a.csv.gz", "gzip"), ("a.csv.zst", "zstd")] {
+            let error = open(name, b"id\n1\n", 64).err().unwrap().to_string();
+            assert!(error.contains(&format!("is not {compression} data")), "{error}");
+        }
+        for (name, content) in
+            [("a.csv", vec![]), ("a.csv", UTF8_MARK.to_vec()), ("a.csv.gz", gzip(b""))]
+        {
+            let error = open(name, &content, 64).err().unwrap();
+            assert!(matches!(error, SourceError::Empty { .. }), "{error}");
         }
     }
 

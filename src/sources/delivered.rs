@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 
+use super::limits::ReadLimits;
 use super::location::Location;
 use super::parallel::ParallelReader;
 use super::parquet::ParquetReader;
@@ -25,17 +26,19 @@ impl FileReader {
         columns: &[String],
         required: &[String],
         threads: NonZeroUsize,
+        limits: ReadLimits,
     ) -> Result<Self, SourceError> {
         let text = |format| {
-            let reader = ParallelReader::open(location, format, columns, required, threads)?;
+            let reader =
+                ParallelReader::open(location, format, columns, required, threads, limits)?;
             Ok(Self::Text(Box::new(reader)))
         };
         match format {
             SourceFormat::Csv => text(TextFormat::Csv),
             SourceFormat::Jsonl => text(TextFormat::Jsonl),
-            SourceFormat::Parquet => {
-                Ok(Self::Parquet(ParquetReader::open(location, columns, required, threads)?))
-            }
+            SourceFormat::Parquet => Ok(Self::Parquet(ParquetReader::open(
+                location, columns, required, threads, limits,
+            )?)),
         }
     }
 

@@ -15,8 +15,8 @@ use tokio::runtime::Handle;
 
 use super::SourceError;
 use super::input::Input;
+use super::limits::Limits;
 use super::location::{Location, StoredObject};
-use super::reader::Limits;
 use crate::config::{ARRIVAL_DATE, redacted};
 
 /// Length of `2026-01-08`.
@@ -108,7 +108,7 @@ impl SourceFile {
 
     /// SHA-256 of its bytes as delivered (compressed, where it is), in hexadecimal.
     pub fn content_hash(&self) -> Result<String, SourceError> {
-        Input::open(self.location(), Limits::default().block_bytes)?.content_hash()
+        Input::open(self.location(), Limits::default())?.content_hash()
     }
 
     /// Whether size and time are still what they were when the file was listed.

@@ -1,12 +1,13 @@
 //! The bytes of a delivered file: opened, hashed as they are read, decompressed.
 
-use std::io::{self, BufReader, ErrorKind, Read};
+use std::io::{self, BufRead as _, BufReader, ErrorKind, Read};
 use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
 use sha2::{Digest as _, Sha256};
 use zstd::stream::read::Decoder as ZstdDecoder;
 
+use super::limits::Limits;
 use super::location::{Location, is_change};
 use super::reader::SourceError;
 
@@ -18,6 +19,18 @@ const HASH_BLOCK_BYTES: usize = 1 << 20;
 pub(super) struct Input {
     location: Location,
     bytes: Decoder,
+    limits: Limits,
+    /// Size of the file, as delivered.
+    file_bytes: u64,
+    /// Bytes that came out of the decoder.
+    decoded_bytes: u64,
+}
+
+/// What the ending of a name says of its file.
+#[derive(Clone, Copy)]
+enum Compression {
+    Gzip,
+    Zstd,
 }
 
 /// Both decoders go on behind the first member or frame: a file may be several, one after another.
@@ -25,6 +38,8 @@ enum Decoder {
     Plain(Hashing),
     Gzip(Box<MultiGzDecoder<BufReader<Hashing>>>),
     Zstd(Box<ZstdDecoder<'static, BufReader<Hashing>>>),
+    /// Not what its name says.
+    Miscalled(Compression, BufReader<Hashing>),
 }
 
 /// Hashes what passes through, as delivered.
@@ -45,29 +60,63 @@ impl Read for Hashing {
     }
 }
 
+/// First bytes that tell what is compressed.
+const MAGIC_BYTES: usize = 4;
+
+impl Compression {
+    fn of_name(path: &Path) -> Option<Self> {
+        let ending = path.extension()?;
+        if ending.eq_ignore_ascii_case("gz") {
+            Some(Self::Gzip)
+        } else {
+            ending.eq_ignore_ascii_case("zst").then_some(Self::Zstd)
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        }
+    }
+
+    /// Whether a file that begins like this is something else; one that is shorter than what
+    /// would tell is cut off.
+    fn is_not(self, first: &[u8]) -> bool {
+        match (self, first) {
+            (Self::Gzip, [0x1F, 0x8B, ..]) => false,
+            // A frame, or one that is to be skipped.
+            (Self::Zstd, [0x28, 0xB5, 0x2F, 0xFD, ..] | [0x50..=0x5F, 0x2A, 0x4D, 0x18, ..]) => {
+                false
+            }
+            _ => first.len() >= MAGIC_BYTES,
+        }
+    }
+}
+
 impl Decoder {
     /// A decoder by the ending of the file's name.
     fn new(path: &Path, file: Hashing, block_bytes: usize) -> io::Result<Self> {
-        let has_ending = |ending: &str| {
-            path.extension().is_some_and(|written| written.eq_ignore_ascii_case(ending))
+        let Some(compression) = Compression::of_name(path) else {
+            return Ok(Self::Plain(file));
         };
-        Ok(if has_ending("gz") {
-            let compressed = BufReader::with_capacity(block_bytes, file);
-            Self::Gzip(Box::new(MultiGzDecoder::new(compressed)))
-        } else if has_ending("zst") {
-            let compressed = BufReader::with_capacity(block_bytes, file);
-            Self::Zstd(Box::new(ZstdDecoder::with_buffer(compressed)?))
-        } else {
-            Self::Plain(file)
+        // Room enough to see the first bytes at once.
+        let mut compressed = BufReader::with_capacity(block_bytes.max(MAGIC_BYTES), file);
+        if compression.is_not(compressed.fill_buf()?) {
+            return Ok(Self::Miscalled(compression, compressed));
+        }
+        Ok(match compression {
+            Compression::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(compressed))),
+            Compression::Zstd => Self::Zstd(Box::new(ZstdDecoder::with_buffer(compressed)?)),
         })
     }
 
     /// The compression and the file beneath.
-    fn compressed(&self) -> Option<(&'static str, &Hashing)> {
+    fn compressed(&self) -> Option<(Compression, &Hashing)> {
         match self {
-            Self::Plain(_) => None,
-            Self::Gzip(decoder) => Some(("gzip", decoder.get_ref().get_ref())),
-            Self::Zstd(decoder) => Some(("zstd", decoder.get_ref().get_ref())),
+            Self::Plain(_) | Self::Miscalled(..) => None,
+            Self::Gzip(decoder) => Some((Compression::Gzip, decoder.get_ref().get_ref())),
+            Self::Zstd(decoder) => Some((Compression::Zstd, decoder.get_ref().get_ref())),
         }
     }
 
@@ -76,6 +125,7 @@ impl Decoder {
             Self::Plain(file) => file,
             Self::Gzip(decoder) => decoder.into_inner().into_inner(),
             Self::Zstd(decoder) => decoder.finish().into_inner(),
+            Self::Miscalled(_, file) => file.into_inner(),
         }
     }
 }
@@ -86,27 +136,43 @@ impl Read for Decoder {
             Self::Plain(file) => file.read(buffer),
             Self::Gzip(decoder) => decoder.read(buffer),
             Self::Zstd(decoder) => decoder.read(buffer),
+            Self::Miscalled(_, file) => file.read(buffer),
         }
     }
 }
 
 impl Input {
-    /// Opens the file; a compressed one is read `block_bytes` at a time.
-    pub(super) fn open(
-        location: impl Into<Location>,
-        block_bytes: usize,
-    ) -> Result<Self, SourceError> {
+    /// Opens the file; a compressed one is read a block at a time.
+    pub(super) fn open(location: impl Into<Location>, limits: Limits) -> Result<Self, SourceError> {
         let location = location.into();
         let path = location.path();
-        let open_error = |source| SourceError::Open { path: path.to_owned(), source };
-        let inner = location.stream().map_err(open_error)?;
+        let (inner, file_bytes) = location
+            .stream()
+            .map_err(|source| SourceError::Open { path: path.to_owned(), source })?;
         let file = Hashing { inner, hasher: Sha256::new(), failed: false };
-        let bytes = Decoder::new(path, file, block_bytes).map_err(open_error)?;
-        Ok(Self { location, bytes })
+        let bytes = Decoder::new(path, file, limits.block_bytes)
+            .map_err(|source| SourceError::reading_failed(path.to_owned(), source))?;
+        Ok(Self { location, bytes, limits, file_bytes, decoded_bytes: 0 })
     }
 
     pub(super) fn path(&self) -> &Path {
         self.location.path()
+    }
+
+    /// Refuses a file that cannot be decoded as its name says, and one without a byte.
+    pub(super) fn check_name(&self) -> Result<(), SourceError> {
+        let path = || self.path().to_owned();
+        match &self.bytes {
+            Decoder::Miscalled(compression, _) => {
+                Err(SourceError::NotCompressed { path: path(), compression: compression.name() })
+            }
+            _ if self.file_bytes == 0 => Err(SourceError::Empty { path: path() }),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn is_compressed(&self) -> bool {
+        self.bytes.compressed().is_some()
     }
 
     /// Fills `buffer` with decoded bytes; fewer than its length only at the end of the file.
@@ -122,7 +188,27 @@ impl Input {
                 Err(error) => return Err(self.read_error(error, line)),
             }
         }
+        self.decoded_bytes += filled as u64;
+        self.check_expansion()?;
         Ok(filled)
+    }
+
+    /// Compared with the whole file, so that it depends on the file alone where this ends.
+    fn check_expansion(&self) -> Result<(), SourceError> {
+        let Some((compression, _)) = self.bytes.compressed() else {
+            return Ok(());
+        };
+        let limit_bytes = self.limits.max_decoded_bytes(self.file_bytes);
+        if self.decoded_bytes <= limit_bytes {
+            return Ok(());
+        }
+        Err(SourceError::Expansion {
+            path: self.path().to_owned(),
+            compression: compression.name(),
+            bytes: self.file_bytes,
+            limit_bytes,
+            max_expansion: self.limits.read.max_expansion,
+        })
     }
 
     fn read_error(&self, source: io::Error, line: u64) -> SourceError {
@@ -132,7 +218,7 @@ impl Input {
         }
         match self.bytes.compressed() {
             Some((compression, file)) if !file.failed => {
-                SourceError::Compressed { path, compression, line, source }
+                SourceError::Compressed { path, compression: compression.name(), line, source }
             }
             _ => SourceError::Read { path, line, source },
         }
@@ -168,7 +254,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         std::fs::write(&path, content).unwrap();
-        let mut input = Input::open(&path, 7).unwrap();
+        let mut input = Input::open(&path, Limits { block_bytes: 7, ..Limits::default() }).unwrap();
         input.fill(&mut vec![0; bytes_read], 1).unwrap();
         input.content_hash().unwrap()
     }

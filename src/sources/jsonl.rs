@@ -5,6 +5,9 @@
 //! | string | its content; null when empty | as delivered |
 //! | number, true, false, object, array | its JSON text as delivered | as delivered |
 //! | null, or no such key | null | left out |
+//!
+//! Of a repeated key the last one counts. A column may be a path into a value ([`super::nested`]);
+//! the value itself stays whole. A blank line is no record.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -15,7 +18,9 @@ use memchr::memchr;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::decode::{PhysicalLine, Window};
+use super::decode::{CUT_OFF, PhysicalLine, Window};
+use super::limits::ReadLimits;
+use super::nested::NestedColumns;
 use super::raw_batch::RawBatch;
 use super::reader::{RejectReason, SourceError};
 
@@ -24,20 +29,20 @@ const JSON_SPACE: [char; 4] = [' ', '\t', '\r', '\n'];
 /// The records of one JSON lines file.
 pub(super) struct JsonlRecords {
     window: Window,
-    max_record_bytes: usize,
+    limits: ReadLimits,
     object: Object,
 }
 
 impl JsonlRecords {
-    pub(super) fn open(window: Window, max_record_bytes: usize, columns: &[String]) -> Self {
-        Self { window, max_record_bytes, object: Object::new(columns) }
+    pub(super) fn open(window: Window, limits: ReadLimits, columns: &[String]) -> Self {
+        Self { window, limits, object: Object::new(columns, limits.max_columns) }
     }
 
     /// The same columns, for blocks of the file.
     pub(super) fn for_blocks(&self) -> Self {
-        let columns = self.object.columns.clone();
-        let object = Object { columns, ..Object::new(&[]) };
-        Self { window: Window::closed(), max_record_bytes: self.max_record_bytes, object }
+        let (columns, nested) = (self.object.columns.clone(), self.object.nested.for_blocks());
+        let object = Object { columns, nested, ..Object::new(&[], self.limits.max_columns) };
+        Self { window: Window::closed(), limits: self.limits, object }
     }
 
     /// Goes on with another window and returns the one before.
@@ -52,13 +57,13 @@ impl JsonlRecords {
         max_rows: usize,
     ) -> Result<(), SourceError> {
         while batch.has_room(max_rows) {
-            match self.window.first_line(self.max_record_bytes)? {
+            match self.window.first_line(self.limits.max_record_bytes)? {
                 Some(PhysicalLine::Whole { content, consumed }) => {
-                    self.append(batch, content);
+                    self.append(batch, content, content == consumed);
                     self.window.consume(consumed, 1);
                 }
                 Some(PhysicalLine::TooLong) => {
-                    let start = &self.window.bytes()[..self.max_record_bytes];
+                    let start = &self.window.bytes()[..self.limits.max_record_bytes];
                     let detail = format!("the line is longer than {} bytes", start.len());
                     batch.reject(self.window.line(), start, RejectReason::RecordTooLong, detail);
                     self.window.skip_line()?;
@@ -69,7 +74,7 @@ impl JsonlRecords {
         Ok(())
     }
 
-    fn append(&mut self, batch: &mut RawBatch, content: usize) {
+    fn append(&mut self, batch: &mut RawBatch, content: usize, is_last: bool) {
         let line = self.window.line();
         let record = &self.window.bytes()[..content];
         let text = match str::from_utf8(record) {
@@ -86,7 +91,18 @@ impl JsonlRecords {
                 self.object.write(text, batch);
                 batch.end_row(line, content);
             }
-            Err((reason, detail)) => batch.reject(line, record, reason, detail),
+            Err(Fault { reason, mut detail }) => {
+                if reason == RejectReason::InvalidJson {
+                    detail.push_str(if memchr(b'\r', record).is_some() {
+                        "; it holds a carriage return alone: lines end in LF or CRLF"
+                    } else if is_last {
+                        CUT_OFF
+                    } else {
+                        ""
+                    });
+                }
+                batch.reject(line, record, reason, detail);
+            }
         }
     }
 }
@@ -95,11 +111,20 @@ impl JsonlRecords {
 /// record without escapes.
 struct Object {
     columns: HashMap<String, usize>,
+    nested: NestedColumns,
+    max_keys: usize,
+    keys: usize,
     /// One per column.
     values: Vec<Text>,
     extras: Vec<ExtraField>,
     /// Indices of `extras` in the order of their names.
     by_name: Vec<usize>,
+}
+
+/// What is wrong with a line.
+struct Fault {
+    reason: RejectReason,
+    detail: String,
 }
 
 struct ExtraField {
@@ -126,10 +151,13 @@ enum Text {
 }
 
 impl Object {
-    fn new(columns: &[String]) -> Self {
+    fn new(columns: &[String], max_keys: usize) -> Self {
         let positions = columns.iter().cloned().enumerate().map(|(at, name)| (name, at));
         Self {
             columns: positions.collect(),
+            nested: NestedColumns::new(columns),
+            max_keys,
+            keys: 0,
             values: Vec::new(),
             extras: Vec::new(),
             by_name: Vec::new(),
@@ -137,27 +165,42 @@ impl Object {
     }
 
     /// Takes in the fields of `line`, which must be one JSON object.
-    fn read(&mut self, line: &str) -> Result<(), (RejectReason, String)> {
+    fn read(&mut self, line: &str) -> Result<(), Fault> {
         if !line.trim_start_matches(JSON_SPACE).starts_with('{') {
             let value = serde_json::from_str::<&RawValue>(line).map_err(|e| invalid_json(&e))?;
             let detail = format!("found {}, not an object", kind(value.get()));
-            return Err((RejectReason::NotAnObject, detail));
+            return Err(Fault { reason: RejectReason::NotAnObject, detail });
         }
+        self.keys = 0;
         self.values.clear();
         self.values.resize_with(self.columns.len(), || Text::Missing);
         self.extras.clear();
+        self.nested.clear();
         let mut json = serde_json::Deserializer::from_str(line);
         let read = FieldVisitor { line, object: self }.deserialize(&mut json);
-        read.and_then(|()| json.end()).map_err(|e| invalid_json(&e))?;
+        let read = read.and_then(|()| json.end());
+        if self.keys > self.max_keys {
+            let detail = format!("the object has more than {} keys", self.max_keys);
+            return Err(Fault { reason: RejectReason::TooManyColumns, detail });
+        }
+        read.map_err(|e| invalid_json(&e))?;
         self.mark_superseded(line);
         Ok(())
     }
 
     fn put(&mut self, line: &str, key: &str, value: &str) -> Result<(), serde_json::Error> {
         let name = Text::of_json(line, key)?;
+        if let Some(root) = self.nested.root(name.in_line(line)) {
+            let text = Text::of_json(line, value)?;
+            self.nested.put(root, text.in_line(line));
+        }
         if let Some(column) = self.columns.get(name.in_line(line)) {
             self.values[*column] = Text::of_json(line, value)?;
         } else {
+            // What has no text is refused wherever it would stand.
+            if value.starts_with('"') && value.contains("\\u") {
+                Text::of_json(line, value)?;
+            }
             let (key, value) = (Span::of(line, key), Span::of(line, value));
             self.extras.push(ExtraField { name, key, value, superseded: false });
         }
@@ -184,6 +227,7 @@ impl Object {
         for (column, value) in self.values.iter().enumerate() {
             batch.set(column, value.in_line(line));
         }
+        self.nested.fill(batch);
         for field in &self.extras {
             let value = field.value.in_line(line);
             if !field.superseded && value != "null" {
@@ -251,6 +295,10 @@ impl<'line> Visitor<'line> for FieldVisitor<'_, 'line> {
 
     fn visit_map<A: MapAccess<'line>>(self, mut fields: A) -> Result<(), A::Error> {
         while let Some((key, value)) = fields.next_entry::<&RawValue, &RawValue>()? {
+            self.object.keys += 1;
+            if self.object.keys > self.object.max_keys {
+                return Err(A::Error::custom("too many keys"));
+            }
             let put = self.object.put(self.line, key.get(), value.get());
             put.map_err(|error| A::Error::custom(message(&error)))?;
         }
@@ -258,9 +306,9 @@ impl<'line> Visitor<'line> for FieldVisitor<'_, 'line> {
     }
 }
 
-fn invalid_json(error: &serde_json::Error) -> (RejectReason, String) {
+fn invalid_json(error: &serde_json::Error) -> Fault {
     let detail = format!("{} at column {}", message(error), error.column());
-    (RejectReason::InvalidJson, detail)
+    Fault { reason: RejectReason::InvalidJson, detail }
 }
 
 /// The message without the position, which counts a record as line 1.
@@ -286,7 +334,7 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
-    use super::super::reader::Limits;
+    use super::super::limits::Limits;
     use super::super::reader::TextFormat;
     use super::super::reader::testing::{Outcome, limits, read};
     use super::*;
@@ -339,6 +387,39 @@ mod tests {
     }
 
     #[test]
+    fn a_column_may_be_a_path_into_a_value_that_stays_whole() {
+        let content = concat!(
+            r#"{"d":{"name":"x","n":1},"e":2}"#,
+            "\n",
+            r#"{"d.name":"own","d":{"name":"x"}}"#,
+            "\n",
+            r#"{"d.name":null,"d":"{\"name\":7}"}"#,
+            "\n",
+            r#"{"d":{"name":"x"},"d":null}"#,
+            "\n",
+        );
+        assert_eq!(
+            jsonl(content, &["d.name"]).values(),
+            [
+                ["x", r#"{"d":{"name":"x","n":1},"e":2}"#],
+                ["own", r#"{"d":{"name":"x"}}"#],
+                ["7", r#"{"d":"{\"name\":7}"}"#],
+                ["-", "-"],
+            ]
+        );
+        let both = jsonl(content, &["d", "d.name"]);
+        assert_eq!(both.values()[0], [r#"{"name":"x","n":1}"#, "x", r#"{"e":2}"#]);
+        assert_eq!(both.values()[2], [r#"{"name":7}"#, "7", "-"]);
+    }
+
+    #[test]
+    fn a_text_that_is_none_is_refused_wherever_it_stands() {
+        for line in [r#"{"a":"\ud800"}"#, r#"{"x":"\ud800"}"#, r#"{"\ud800":1}"#] {
+            assert_eq!(jsonl(line, &["a"]).rejects()[0].1, RejectReason::InvalidJson, "{line}");
+        }
+    }
+
+    #[test]
     fn bad_lines_are_rejected_between_good_ones() {
         let content =
             "\u{FEFF}{\"a\":1}\r\n\n  \t\r\n{\"a\":}\n[1]\n\"s\"\n-2\nnull\n{} x\nabc\n{\"a\":2}";
@@ -361,10 +442,16 @@ mod tests {
 
     #[test]
     fn details_say_what_was_found_and_where() {
-        assert_eq!(detail("{\"a\":}"), "expected value at column 6");
+        assert_eq!(detail("{\"a\":}\n"), "expected value at column 6");
+        let cut_off = "EOF while parsing a string at column 8; the file ends here without a line \
+                       end: was it cut off?";
+        assert_eq!(detail("{\"a\":\"un"), cut_off);
+        assert_eq!(detail("{\"a\":\"un\n"), "EOF while parsing a string at column 8");
+        let old_mac = detail("{\"a\":1}\r{\"a\":2}\n");
+        assert!(old_mac.starts_with("trailing characters at column 9; it holds a carriage return"));
         assert_eq!(detail("[1]"), "found an array, not an object");
         assert_eq!(detail("true"), "found true, not an object");
-        assert_eq!(detail("{\"b\":1}}"), "trailing characters at column 8");
+        assert_eq!(detail("{\"b\":1}}\n"), "trailing characters at column 8");
         assert!(detail("{\"a\":\"\\ud800\"}").starts_with("unexpected end of hex escape"));
     }
 
@@ -395,7 +482,7 @@ mod tests {
     proptest! {
         #[test]
         fn texts_are_read_back_whatever_the_block_size(
-            records in vec((any::<String>(), any::<String>(), any::<i64>()), 0..10),
+            records in vec((any::<String>(), any::<String>(), any::<i64>()), 1..10),
             block_bytes in 1..100_usize,
         ) {
             let line = |(a, b, n): &(String, String, i64)| {
@@ -416,7 +503,7 @@ mod tests {
 
         #[test]
         fn bytes_are_read_alike_whatever_the_block_size(
-            content in vec(prop::sample::select(b"{}{}\"\"::,[]a1\\\n\n\r \xFF".to_vec()), 0..120),
+            content in vec(prop::sample::select(b"{}{}\"\"::,[]a1\\\n\n\r \xFF".to_vec()), 1..120),
             block_bytes in 1..30_usize,
         ) {
             let small = read(TextFormat::Jsonl, &content, &["a"], limits(block_bytes, 20));

@@ -59,12 +59,14 @@ impl Location {
         &self.path
     }
 
-    /// The bytes from front to back.
-    pub(super) fn stream(&self) -> io::Result<Box<dyn Read + Send>> {
-        match &self.object {
-            Some(object) => Ok(Box::new(object.stream())),
-            None => Ok(Box::new(File::open(&self.path)?)),
+    /// The bytes from front to back, and how many there are.
+    pub(super) fn stream(&self) -> io::Result<(Box<dyn Read + Send>, u64)> {
+        if let Some(object) = &self.object {
+            return Ok((Box::new(object.stream()), object.bytes()));
         }
+        let file = File::open(&self.path)?;
+        let bytes = file.metadata()?.len();
+        Ok((Box::new(file), bytes))
     }
 
     pub(super) fn object(&self) -> Option<&StoredObject> {

@@ -16,9 +16,10 @@ use std::thread;
 
 use super::blocks::{BlockCutter, Cut};
 use super::decode::{Bytes, Window};
+use super::limits::{Limits, ReadLimits};
 use super::location::Location;
 use super::raw_batch::RawBatch;
-use super::reader::{Limits, ParsedBatch, RecordReader, Records, SourceError, TextFormat};
+use super::reader::{ParsedBatch, RecordReader, Records, SourceError, TextFormat};
 
 /// Rows of a batch where the file is read in sequence.
 const SEQUENTIAL_BATCH_ROWS: usize = 16 * 1024;
@@ -53,8 +54,9 @@ impl ParallelReader {
         columns: &[String],
         required: &[String],
         threads: NonZeroUsize,
+        limits: ReadLimits,
     ) -> Result<Self, SourceError> {
-        Self::open_within(file, format, columns, required, threads, Limits::default())
+        Self::open_within(file, format, columns, required, threads, limits.into())
     }
 
     pub(super) fn open_within(

@@ -60,13 +60,16 @@ impl RawBatch {
         self.rows == 0 && self.rejected.is_empty()
     }
 
-    /// The row's value of one of the columns; blank means missing.
+    /// The row's value of one of the columns, once; blank means missing.
     pub(super) fn set(&mut self, column: usize, value: &str) {
-        if value.is_empty() {
-            self.columns[column].append_null();
-        } else {
+        if !value.is_empty() {
             self.columns[column].append_value(value);
         }
+    }
+
+    /// Whether the row has a value of one of the columns.
+    pub(super) fn is_set(&self, column: usize) -> bool {
+        self.columns[column].len() > self.rows
     }
 
     /// Ends a row; a column that was not set is missing from the record.

@@ -21,29 +21,9 @@ use super::csv::CsvRecords;
 use super::decode::Window;
 use super::input::Input;
 use super::jsonl::JsonlRecords;
+use super::limits::{Limits, ReadLimits};
 use super::location::{Location, is_change};
 use super::raw_batch::{EXTRA_COLUMN, LINE_COLUMN, RawBatch};
-
-/// Bytes of the longest record that is read; also what an unclosed quote can hold in memory.
-const MAX_RECORD_BYTES: usize = 16 << 20;
-/// Bytes read from a file at a time.
-const BLOCK_BYTES: usize = 256 << 10;
-/// Bytes that one of several threads reads at a time.
-const CUT_BYTES: usize = 1 << 20;
-
-/// The sizes a reader keeps to.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    pub(super) block_bytes: usize,
-    pub(super) max_record_bytes: usize,
-    pub(super) cut_bytes: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { block_bytes: BLOCK_BYTES, max_record_bytes: MAX_RECORD_BYTES, cut_bytes: CUT_BYTES }
-    }
-}
 
 /// How the lines of a text file are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +35,7 @@ pub enum TextFormat {
 }
 
 /// Reads one file from front to back. Memory depends on the batch asked for and on the
-/// longest record (16 MiB), not on the file. After an error the reader is of no further use.
+/// longest record that the limits allow, not on the file. After an error the reader is of no further use.
 pub struct RecordReader {
     path: PathBuf,
     pub(super) records: Records,
@@ -110,8 +90,9 @@ impl RecordReader {
         format: TextFormat,
         columns: &[String],
         required: &[String],
+        limits: ReadLimits,
     ) -> Result<Self, SourceError> {
-        Self::open_within(file, format, columns, required, Limits::default())
+        Self::open_within(file, format, columns, required, limits.into())
     }
 
     pub(super) fn open_within(
@@ -125,12 +106,11 @@ impl RecordReader {
         let path = location.path();
         check_columns(path, columns)?;
         let window = Window::open(&location, limits)?;
-        let max_bytes = limits.max_record_bytes;
         let records = match format {
             TextFormat::Csv => {
-                Records::Csv(CsvRecords::open(window, max_bytes, columns, required)?)
+                Records::Csv(CsvRecords::open(window, limits.read, columns, required)?)
             }
-            TextFormat::Jsonl => Records::Jsonl(JsonlRecords::open(window, max_bytes, columns)),
+            TextFormat::Jsonl => Records::Jsonl(JsonlRecords::open(window, limits.read, columns)),
         };
         Ok(Self { path: path.to_owned(), records, batch: RawBatch::new(columns) })
     }
@@ -202,8 +182,12 @@ pub enum RejectReason {
     InvalidJson,
     /// A line that is JSON, but not an object.
     NotAnObject,
-    /// A physical line longer than 16 MiB.
+    /// A physical line longer than the limit.
     RecordTooLong,
+    /// A CSV record with a NUL byte: damage, or text of another encoding.
+    NulByte,
+    /// A JSON object of more keys than the limit.
+    TooManyColumns,
 }
 
 impl RejectReason {
@@ -216,6 +200,8 @@ impl RejectReason {
             Self::InvalidJson => "invalid_json",
             Self::NotAnObject => "not_an_object",
             Self::RecordTooLong => "record_too_long",
+            Self::NulByte => "nul_byte",
+            Self::TooManyColumns => "too_many_columns",
         }
     }
 }
@@ -280,6 +266,37 @@ pub enum SourceError {
         /// The decoder's reason.
         source: io::Error,
     },
+    /// A name that claims a compression which the first bytes do not show.
+    #[error(
+        "{} is not {compression} data, whatever its name says; deliver it under a name without \
+         the ending, or compressed",
+        .path.display()
+    )]
+    NotCompressed {
+        /// The file.
+        path: PathBuf,
+        /// What its name says.
+        compression: &'static str,
+    },
+    /// A compressed file comes to far more than its size.
+    #[error(
+        "the {compression} data of {} comes to more than {limit_bytes} bytes, from a file of \
+         {bytes}; no more than {max_expansion} times its size is read: deliver it in parts that \
+         are not as dense, or plain",
+        .path.display()
+    )]
+    Expansion {
+        /// The file.
+        path: PathBuf,
+        /// What it is compressed with.
+        compression: &'static str,
+        /// Size of the file.
+        bytes: u64,
+        /// Decoded bytes that it may come to.
+        limit_bytes: u64,
+        /// Decoded bytes for each of its own.
+        max_expansion: u64,
+    },
     /// The first bytes show something other than UTF-8 text.
     #[error(
         "{} is {encoding}; deliver UTF-8 text, plain or compressed under a name in .gz or .zst, or \
@@ -303,8 +320,14 @@ pub enum SourceError {
         /// The repeated or reserved name.
         name: String,
     },
+    /// Not a single byte.
+    #[error("{} is empty; was it written to its end? deliver it again", .path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
     /// A CSV file without any line.
-    #[error("{} is empty; a CSV file needs at least its header line", .path.display())]
+    #[error("{} is blank; a CSV file needs at least its header line", .path.display())]
     NoHeader {
         /// The file.
         path: PathBuf,
@@ -323,6 +346,49 @@ pub enum SourceError {
         reason: RejectReason,
         /// What exactly is wrong.
         detail: String,
+    },
+    /// The lines of a CSV file end in CR alone.
+    #[error(
+        "the lines of {} end in a carriage return alone (byte offset {offset} of line {line}); \
+         deliver lines that end in LF or CRLF",
+        .path.display()
+    )]
+    LineEnds {
+        /// The file.
+        path: PathBuf,
+        /// Physical line of the header, from 1.
+        line: u64,
+        /// Of the first CR that no LF follows.
+        offset: usize,
+    },
+    /// A CSV header has more names than a reader takes.
+    #[error(
+        "the header of {} in line {line} has {found} columns, {limit} are the most that is read; \
+         is it a header at all, is the delimiter a comma?",
+        .path.display()
+    )]
+    TooManyColumns {
+        /// The file.
+        path: PathBuf,
+        /// Physical line of the header, from 1.
+        line: u64,
+        /// Columns of the header.
+        found: usize,
+        /// The most that is read.
+        limit: usize,
+    },
+    /// A Parquet schema has more columns than a reader takes.
+    #[error(
+        "the schema of {} has {found} columns, {limit} are the most that is read; deliver fewer",
+        .path.display()
+    )]
+    SchemaTooWide {
+        /// The file.
+        path: PathBuf,
+        /// Columns of the schema.
+        found: usize,
+        /// The most that is read.
+        limit: usize,
     },
     /// A CSV header names a column more than once.
     #[error(
@@ -508,7 +574,8 @@ pub(super) mod testing {
     }
 
     pub(crate) fn limits(block_bytes: usize, max_record_bytes: usize) -> Limits {
-        Limits { block_bytes, max_record_bytes, cut_bytes: block_bytes }
+        let read = ReadLimits { max_record_bytes, ..ReadLimits::default() };
+        Limits { block_bytes, cut_bytes: block_bytes, ..Limits::from(read) }
     }
 
     /// What is read in sequence, which reading on several threads must come to as well.
@@ -518,8 +585,18 @@ pub(super) mod testing {
         columns: &[&str],
         limits: Limits,
     ) -> Result<Outcome, SourceError> {
+        read_named("batch", format, content, columns, limits)
+    }
+
+    pub(crate) fn read_named(
+        name: &str,
+        format: TextFormat,
+        content: &[u8],
+        columns: &[&str],
+        limits: Limits,
+    ) -> Result<Outcome, SourceError> {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("batch");
+        let path = folder.path().join(name);
         std::fs::write(&path, content).unwrap();
         let columns: Vec<String> = columns.iter().map(|name| (*name).to_owned()).collect();
         let sequential = read_in_sequence(&path, format, &columns, limits);
@@ -604,7 +681,7 @@ mod tests {
     #[test]
     fn an_empty_file_a_repeated_and_a_broken_header_are_errors() {
         assert!(error("", &[]).starts_with("is empty"));
-        assert!(error("\n\r\n", &[]).starts_with("is empty"));
+        assert!(error("\n\r\n", &[]).starts_with("is blank"));
         assert!(error("a,b,a,a,c,b\n", &[]).starts_with("in line 1 repeats `a`, `b`;"));
         let unclosed = "in line 1: the quote opened in name 2 is not closed before the end of the";
         assert!(error("a,\"b\n1,2\n", &[]).starts_with(unclosed));
@@ -618,8 +695,13 @@ mod tests {
     fn a_repeated_or_reserved_column_is_refused_before_the_file_is_opened() {
         for columns in [["a", "a"], ["a", "_extra"], ["_line", "a"]] {
             let columns = columns.map(str::to_owned);
-            let opened =
-                RecordReader::open(Path::new("no such file"), TextFormat::Jsonl, &columns, &[]);
+            let opened = RecordReader::open_within(
+                Path::new("no such file"),
+                TextFormat::Jsonl,
+                &columns,
+                &[],
+                Limits::default(),
+            );
             assert!(matches!(opened.err().unwrap(), SourceError::Columns { .. }));
         }
     }
@@ -630,8 +712,8 @@ mod tests {
             let outcome = read(TextFormat::Csv, content.as_bytes(), &["b"], Limits::default());
             assert_eq!(outcome.unwrap(), testing::Outcome::default());
         }
-        let outcome = read(TextFormat::Jsonl, b"", &["b"], Limits::default());
-        assert_eq!(outcome.unwrap(), testing::Outcome::default());
+        let blank = read(TextFormat::Jsonl, b"\n", &["b"], Limits::default());
+        assert_eq!(blank.unwrap(), testing::Outcome::default());
     }
 
     #[test]
@@ -641,7 +723,13 @@ mod tests {
         std::fs::write(&path, "a,b\n1,2\n").unwrap();
         let columns = ["gone".to_owned(), "a".to_owned()];
         let read = |required: &[String]| {
-            let mut reader = RecordReader::open(&path, TextFormat::Csv, &columns, required)?;
+            let mut reader = RecordReader::open_within(
+                &path,
+                TextFormat::Csv,
+                &columns,
+                required,
+                Limits::default(),
+            )?;
             reader.next_batch(10)
         };
         let rows = read(&["b".to_owned()]).unwrap().unwrap().rows;

@@ -24,6 +24,10 @@ pub enum FileVerdict {
     DuplicateHeader,
     /// A column that it must have is not there.
     MissingColumn,
+    /// It has more columns than are read.
+    TooManyColumns,
+    /// Decompressed it comes to far more than its size.
+    ExpandsTooFar,
 }
 
 impl FileVerdict {
@@ -36,6 +40,8 @@ impl FileVerdict {
             Self::Truncated => "truncated",
             Self::DuplicateHeader => "duplicate_header",
             Self::MissingColumn => "missing_column",
+            Self::TooManyColumns => "too_many_columns",
+            Self::ExpandsTooFar => "expands_too_far",
         }
     }
 }
@@ -50,8 +56,11 @@ impl SourceError {
     /// The verdict on the file; none where it is not the content that is to blame.
     pub fn verdict(&self) -> Option<FileVerdict> {
         Some(match self {
-            Self::NoHeader { .. } => FileVerdict::Empty,
-            Self::Encoding { .. } | Self::NotParquet { .. } => FileVerdict::WrongFormat,
+            Self::Empty { .. } | Self::NoHeader { .. } => FileVerdict::Empty,
+            Self::Encoding { .. }
+            | Self::NotParquet { .. }
+            | Self::NotCompressed { .. }
+            | Self::LineEnds { .. } => FileVerdict::WrongFormat,
             Self::Compressed { source, .. } if source.kind() == ErrorKind::UnexpectedEof => {
                 FileVerdict::Truncated
             }
@@ -63,6 +72,8 @@ impl SourceError {
                 FileVerdict::DuplicateHeader
             }
             Self::MissingColumns { .. } | Self::SchemaLacks { .. } => FileVerdict::MissingColumn,
+            Self::TooManyColumns { .. } | Self::SchemaTooWide { .. } => FileVerdict::TooManyColumns,
+            Self::Expansion { .. } => FileVerdict::ExpandsTooFar,
             Self::Open { .. }
             | Self::Read { .. }
             | Self::ReadAt { .. }
@@ -78,6 +89,8 @@ impl SourceError {
         match self {
             Self::Compressed { line, .. }
             | Self::Header { line, .. }
+            | Self::LineEnds { line, .. }
+            | Self::TooManyColumns { line, .. }
             | Self::DuplicateHeader { line, .. }
             | Self::MissingColumns { line, .. } => *line,
             _ => 0,

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use super::StageContext;
 use super::error::BuildError;
-use super::events::{EventReader, column, date32};
+use super::events::{EventReader, column, date_literal};
 use super::mapping::CompiledBook;
 use super::merge::Candidates;
 use super::quarantine::{QuarantinedRow, RejectedBy, to_batch};
@@ -63,8 +63,7 @@ pub enum Files<'f> {
 impl Files<'_> {
     /// The condition on the raw rows of an arrival date.
     pub(crate) fn condition(self, arrival_date: NaiveDate) -> Expr {
-        let of_date = ident(UPDATED_AT)
-            .eq(lit(datafusion::common::ScalarValue::Date32(Some(date32(arrival_date)))));
+        let of_date = ident(UPDATED_AT).eq(date_literal(arrival_date));
         match self {
             Self::Only(delivered) => of_date.and(ident("_file").eq(lit(&*delivered.file))),
             Self::Without(delivered) if delivered.arrival_date == arrival_date => {
@@ -216,7 +215,7 @@ fn quarantined(
         .map(|(row, reason, detail)| {
             *reasons.entry(reason.as_str().to_owned()).or_default() += 1;
             Ok(QuarantinedRow {
-                reason: reason.as_str(),
+                reason: reason.as_str().to_owned().into(),
                 detail: detail.to_owned(),
                 file: files.value(row).to_owned(),
                 line: if arrow::array::Array::is_valid(lines, row) { lines.value(row) } else { 0 },

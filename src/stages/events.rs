@@ -13,14 +13,18 @@ use arrow::array::{
 use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, Date32Type};
 use chrono::{Days, NaiveDate};
+use datafusion::common::ScalarValue;
 use datafusion::error::DataFusionError;
+use datafusion::logical_expr::{Expr, lit};
+use datafusion::prelude::ident;
 
 use super::judgement::{Mapped, SessionJudge};
-use super::mapping::{CompiledBook, CompiledMapping};
+use super::mapping::{CompiledBook, CompiledCheck, CompiledMapping};
 use super::raw_rows::expression_input;
 use super::reject::{Reason, Rejects};
 use super::timestamps::{self, ReadAs};
 use crate::engine::expressions::{Expression, FailedRow};
+use crate::engine::functions::null_is_false;
 use crate::lake::rules::RuleBook;
 
 /// Reads raw rows of one arrival date under the mapping of that date.
@@ -57,7 +61,9 @@ impl EventReader {
         let mut rejects = Rejects::new(raw.num_rows());
         let mapped = self.map(raw, &mut rejects)?;
         self.reject_by_date(raw, &mapped, &mut rejects)?;
+        self.reject_by_raw_checks(raw, &mut rejects)?;
         let (mapped, kept) = keep_good(&mapped, &rejects)?;
+        self.reject_by_event_checks(&mapped, &kept, &mut rejects)?;
         let judged = self.judge.judge(&mapped, &kept, &mut rejects)?;
         Ok((judged, rejects))
     }
@@ -67,7 +73,7 @@ impl EventReader {
         let mut id = |expression: &Expression, name: &'static str| {
             let values = evaluate(expression, &input, &DataType::Utf8, rejects)?;
             let values = values.as_string::<i32>().clone();
-            rejects.reject_where(Reason::MissingKey, name, |row| {
+            rejects.reject_where(&Reason::MissingKey, name, |row| {
                 values.is_null(row) || values.value(row).is_empty()
             });
             Ok::<_, DataFusionError>(values)
@@ -110,6 +116,32 @@ impl EventReader {
             .collect()
     }
 
+    fn reject_by_raw_checks(
+        &self,
+        raw: &RecordBatch,
+        rejects: &mut Rejects,
+    ) -> Result<(), DataFusionError> {
+        if self.mapping().raw_checks.is_empty() {
+            return Ok(());
+        }
+        let input = expression_input(raw, &self.mapping().input)?;
+        let all: Vec<usize> = (0..raw.num_rows()).collect();
+        reject_by_checks(&self.mapping().raw_checks, &input, &all, rejects)
+    }
+
+    fn reject_by_event_checks(
+        &self,
+        mapped: &Mapped,
+        kept: &[usize],
+        rejects: &mut Rejects,
+    ) -> Result<(), DataFusionError> {
+        if self.mapping().event_checks.is_empty() {
+            return Ok(());
+        }
+        let input = mapped.judged_input(&self.book.attributes)?;
+        reject_by_checks(&self.mapping().event_checks, &input, kept, rejects)
+    }
+
     fn reject_by_date(
         &self,
         raw: &RecordBatch,
@@ -122,7 +154,7 @@ impl EventReader {
         let last = arrival.checked_add_days(Days::new(1)).map_or(i32::MAX, date32);
         let marked = column(raw, "_accept_late")?.as_boolean().clone();
         let pdate = &mapped.pdate;
-        rejects.reject_where_with(Reason::BeyondUpdateDepth, |row| {
+        rejects.reject_where_with(&Reason::BeyondUpdateDepth, |row| {
             let late = pdate.is_valid(row) && pdate.value(row) < first && !marked.value(row);
             late.then(|| {
                 let event_date = shown_date(pdate.value(row));
@@ -132,7 +164,7 @@ impl EventReader {
                 )
             })
         });
-        rejects.reject_where_with(Reason::InTheFuture, |row| {
+        rejects.reject_where_with(&Reason::InTheFuture, |row| {
             (pdate.is_valid(row) && pdate.value(row) > last).then(|| {
                 let event_date = shown_date(pdate.value(row));
                 format!("event date {event_date} is after arrival date {arrival} + 1 day")
@@ -140,6 +172,27 @@ impl EventReader {
         });
         Ok(())
     }
+}
+
+/// Rejects the rows for which a check is true; `rows` are their indices in the raw batch.
+fn reject_by_checks(
+    checks: &[CompiledCheck],
+    input: &RecordBatch,
+    rows: &[usize],
+    rejects: &mut Rejects,
+) -> Result<(), DataFusionError> {
+    for check in checks {
+        let (found, failed) = check.predicate.evaluate(input, &DataType::Boolean)?;
+        for FailedRow { row, detail } in failed {
+            rejects.reject(rows[row], Reason::ExpressionFailed, detail);
+        }
+        let found = null_is_false(found.as_boolean());
+        for (row, _) in rows.iter().zip(found.values().iter()).filter(|(_, found)| *found) {
+            let reason = Reason::Check(Arc::clone(&check.reason));
+            rejects.reject(*row, reason, check.message.clone());
+        }
+    }
+    Ok(())
 }
 
 /// The rows without a reject so far, and their indices in the raw batch.
@@ -190,6 +243,16 @@ pub(crate) fn column<'b>(
 /// Days since 1970-01-01.
 pub(crate) fn date32(date: NaiveDate) -> i32 {
     Date32Type::from_naive_date(date)
+}
+
+/// A date as it stands in a condition.
+pub(crate) fn date_literal(date: NaiveDate) -> Expr {
+    lit(ScalarValue::Date32(Some(date32(date))))
+}
+
+/// The condition that the date in `column` lies between two, both included.
+pub(crate) fn within(column: &str, (from, to): (NaiveDate, NaiveDate)) -> Expr {
+    ident(column).between(date_literal(from), date_literal(to))
 }
 
 fn shown_date(days: i32) -> String {

@@ -9,7 +9,6 @@ use arrow::datatypes::{DataType, Date32Type, TimestampMicrosecondType};
 use chrono::NaiveDate;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::logical_expr::lit;
 use datafusion::prelude::{SessionContext, ident};
 use deltalake::DeltaTable;
 use futures::StreamExt as _;
@@ -18,7 +17,7 @@ use tokio::task::JoinSet;
 use super::StageContext;
 use super::deliveries::Deliveries;
 use super::error::BuildError;
-use super::events::{column, date32};
+use super::events::{column, date_literal};
 use super::judgement::{Mapped, SessionJudge};
 use super::mapping::CompiledBook;
 use super::raw_rows::scan;
@@ -38,7 +37,7 @@ pub(crate) async fn read_facts(
     from: NaiveDate,
 ) -> Result<Deliveries, BuildError> {
     let rows = |source| BuildError::Rows { table: name.clone(), source: Box::new(source) };
-    let first = lit(datafusion::common::ScalarValue::Date32(Some(date32(from))));
+    let first = date_literal(from);
     let frame = scan(context, name, ods).await?.filter(ident(PDATE).gt_eq(first)).map_err(rows)?;
     let mut parts = JoinSet::new();
     for rows in frame.execute_stream_partitioned().await.map_err(rows)? {

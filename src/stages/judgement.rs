@@ -129,7 +129,10 @@ impl SessionJudge {
 }
 
 impl Mapped {
-    fn judged_input(&self, attributes: &[Field]) -> Result<RecordBatch, DataFusionError> {
+    pub(crate) fn judged_input(
+        &self,
+        attributes: &[Field],
+    ) -> Result<RecordBatch, DataFusionError> {
         let mut columns: Vec<ArrayRef> = vec![
             Arc::new(self.user_id.clone()),
             Arc::new(self.product_code.clone()),

@@ -9,7 +9,8 @@ use chrono_tz::Tz;
 use datafusion::prelude::SessionContext;
 
 use super::error::BuildError;
-use crate::config::{EventMapping, SessionRules};
+use crate::config::checks::CheckedLayer;
+use crate::config::{EventMapping, RowCheck, SessionRules};
 use crate::engine::expressions::{Expression, ExpressionError, Origin};
 use crate::engine::identifiers::columns_of;
 use crate::lake::contracts::{RAW_COLUMNS, timestamp_type};
@@ -39,10 +40,52 @@ pub struct CompiledMapping {
     pub(crate) timestamp: Expression,
     pub(crate) timestamp_format: Option<String>,
     pub(crate) attributes: BTreeMap<String, Expression>,
+    /// Checks on the delivered columns.
+    pub(crate) raw_checks: Vec<CompiledCheck>,
+    /// Checks on the columns of the event.
+    pub(crate) event_checks: Vec<CompiledCheck>,
     /// How many days after its event date a row may arrive.
     pub update_depth_days: u32,
     /// How far back a gap between two events is measured, microseconds.
     pub lookback_micros: i64,
+}
+
+/// A check that keeps rows out of ODS.
+#[derive(Debug)]
+pub(crate) struct CompiledCheck {
+    pub(crate) reason: Arc<str>,
+    pub(crate) message: String,
+    pub(crate) predicate: Expression,
+}
+
+impl CompiledCheck {
+    fn compile(
+        context: &SessionContext,
+        feed: &str,
+        check: &RowCheck,
+        columns: &SchemaRef,
+    ) -> Result<Self, BuildError> {
+        let (key, sql) = (format!("checks.{}", check.name), check.predicate.as_str());
+        let predicate = Expression::compile(context, Origin { feed, key: &key, sql }, columns)?;
+        match predicate.data_type() {
+            DataType::Boolean | DataType::Null => {}
+            other => return Err(wrong_type(feed, &key, sql, other, "a boolean")),
+        }
+        let reason = Arc::from(format!("check_{}", check.name));
+        Ok(Self { reason, message: check.message.clone(), predicate })
+    }
+
+    /// Those of a mapping that are about `layer`.
+    fn all(
+        context: &SessionContext,
+        feed: &str,
+        event: &EventMapping,
+        layer: CheckedLayer,
+        columns: &SchemaRef,
+    ) -> Result<Vec<Self>, BuildError> {
+        let of_layer = event.checks.iter().filter(|check| check.on == layer);
+        of_layer.map(|check| Self::compile(context, feed, check, columns)).collect()
+    }
 }
 
 /// One set of session rules.
@@ -76,6 +119,10 @@ impl CompiledBook {
         }
         let columns = judged_columns(&attributes, false);
         let with_action = judged_columns(&attributes, true);
+        for (entry, mapping) in book.mappings.iter().zip(&mut mappings) {
+            let on = CheckedLayer::Ods;
+            mapping.event_checks = CompiledCheck::all(context, feed, &entry.event, on, &columns)?;
+        }
         let sessions = book
             .sessions
             .iter()
@@ -130,6 +177,10 @@ fn expressions_of(event: &EventMapping) -> Vec<(String, &str)> {
     expressions.extend(event.attributes.iter().map(|attribute| {
         (format!("event.attributes ({})", attribute.name), attribute.expression.as_str())
     }));
+    let raw_checks = event.checks.iter().filter(|check| check.on == CheckedLayer::Raw);
+    expressions.extend(
+        raw_checks.map(|check| (format!("checks.{}", check.name), check.predicate.as_str())),
+    );
     expressions
 }
 
@@ -186,6 +237,7 @@ impl CompiledMapping {
             attributes.insert(attribute.name.clone(), compile(&key, &attribute.expression)?);
         }
         let timestamp = compile("event.timestamp", &event.timestamp)?;
+        let raw_checks = CompiledCheck::all(context, feed, event, CheckedLayer::Raw, &input)?;
         require_timestamp(feed, event, timestamp.data_type())?;
         Ok(Self {
             user_id: text(feed, "event.user_id", &event.user_id, &compile)?,
@@ -194,6 +246,8 @@ impl CompiledMapping {
             timestamp,
             timestamp_format: event.timestamp_format.clone(),
             attributes,
+            raw_checks,
+            event_checks: vec![],
             update_depth_days: entry.window.update_depth_days,
             lookback_micros: i64::from(entry.window.lookback_days) * MICROS_PER_DAY,
             input,

@@ -1,5 +1,6 @@
 //! Rejected rows into `quarantine/<feed>`: those of a build replace those of its arrival date.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use deltalake::kernel::Transaction;
 
 use super::StageContext;
 use super::error::BuildError;
-use super::events::date32;
+use super::events::{date_literal, date32};
 use super::raw_rows::{rows_of, scan};
 use crate::lake::commits::{self, Change};
 use crate::lake::contracts::{self, UPDATED_AT};
@@ -45,7 +46,7 @@ impl RejectedBy {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QuarantinedRow {
     /// Why, as a name.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// Why, in words.
     pub detail: String,
     /// The file that delivered it.
@@ -69,7 +70,7 @@ pub fn to_batch(
         contracts::quarantine(),
         vec![
             Arc::new(StringArray::from(vec![by.as_str(); rows.len()])),
-            texts(&|row| Some(row.reason.to_owned())),
+            texts(&|row| Some(row.reason.clone().into_owned())),
             texts(&|row| Some(row.detail.clone())),
             texts(&|row| Some(row.file.clone())),
             Arc::new(rows.iter().map(|row| Some(row.line)).collect::<Int64Array>()),
@@ -156,8 +157,7 @@ async fn ingest_rows(
     table: &DeltaTable,
     withdrawn: &WithdrawnFiles,
 ) -> Result<Vec<RecordBatch>, BuildError> {
-    let date = |date: &NaiveDate| lit(datafusion::common::ScalarValue::Date32(Some(date32(*date))));
-    let literals = withdrawn.keys().map(date).collect();
+    let literals = withdrawn.keys().map(|date| date_literal(*date)).collect();
     let schema = contracts::quarantine();
     let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
     let rows = |source: DataFusionError| BuildError::Rows {
@@ -169,7 +169,8 @@ async fn ingest_rows(
         .and(ident("stage").eq(lit(RejectedBy::Ingest.as_str())));
     for (of, files) in withdrawn.iter().filter(|(_, files)| !files.is_empty()) {
         let files = files.iter().map(|file| lit(file.as_str())).collect();
-        let is_withdrawn = ident(UPDATED_AT).eq(date(of)).and(ident("_file").in_list(files, false));
+        let is_withdrawn =
+            ident(UPDATED_AT).eq(date_literal(*of)).and(ident("_file").in_list(files, false));
         kept = kept.and(not(is_withdrawn));
     }
     let frame = scan(context, name, table).await?;

@@ -18,9 +18,11 @@ use serde_json::value::RawValue;
 use super::error::BuildError;
 use crate::lake::TableName;
 use crate::lake::contracts::RAW_COLUMNS;
+use crate::sources::{path_of, text_at, text_of};
 
 /// The columns of `schema` for each raw row: a column of the table where it has one, else the
-/// field of that name in `_extra`; where both may hold it, the column comes first.
+/// field of that name in `_extra`; where both may hold it, the column comes first. A name that is
+/// a path into a nested value means here what it means to the reader of a file.
 pub fn expression_input(
     raw: &RecordBatch,
     schema: &SchemaRef,
@@ -33,7 +35,7 @@ pub fn expression_input(
             Some(column) => columns.push(as_text(column)?),
             None => {
                 let rows = parsed.get_or_insert_with(|| parse_extra(&extra));
-                columns.push(Arc::new(extra_field(rows, field.name())));
+                columns.push(Arc::new(field_of(raw, rows, field.name())?));
             }
         }
     }
@@ -79,29 +81,30 @@ fn parse_extra(extra: &StringArray) -> Vec<Option<ExtraFields<'_>>> {
     extra.iter().map(|text| serde_json::from_str(text?).ok()).collect()
 }
 
-/// A field of `_extra` as text: a string's content, any other value's JSON text; null and the
-/// empty string are missing.
-fn extra_field(rows: &[Option<ExtraFields<'_>>], name: &str) -> StringArray {
+/// A field of `_extra` as text, or what a path leads to that begins in one or in a column.
+fn field_of(
+    raw: &RecordBatch,
+    rows: &[Option<ExtraFields<'_>>],
+    name: &str,
+) -> Result<StringArray, DataFusionError> {
+    let path = path_of(name);
+    let root = path.map(|(root, _)| root).filter(|root| !RAW_COLUMNS.contains(root));
+    let column = root.and_then(|root| raw.column_by_name(root)).map(as_text).transpose()?;
+    let column = column.as_ref().map(AsArray::as_string::<i32>);
     let mut values = StringBuilder::new();
-    for row in rows {
-        let field = row.as_ref().and_then(|fields| fields.get(name)).map(|value| value.get());
-        values.append_option(field.and_then(field_text));
-    }
-    values.finish()
-}
-
-fn field_text(json: &str) -> Option<Cow<'_, str>> {
-    match json {
-        "null" => None,
-        text if text.starts_with('"') => {
-            match serde_json::from_str::<String>(text) {
-                Ok(content) => (!content.is_empty()).then_some(Cow::Owned(content)),
-                // A lone surrogate has no text: the value stays as it was delivered.
-                Err(_) => Some(Cow::Borrowed(text)),
+    for (row, extra) in rows.iter().enumerate() {
+        let field = |name| extra.as_ref().and_then(|fields| text_of(fields.get(name)?.get()));
+        let nested = |(root, path)| match column {
+            Some(column) if column.is_null(row) => None,
+            Some(column) => text_at(column.value(row), path),
+            None => {
+                let text = field(root)?;
+                text_at(&text, path).map(|text| Cow::Owned(text.into_owned()))
             }
-        }
-        other => Some(Cow::Borrowed(other)),
+        };
+        values.append_option(field(name).or_else(|| nested(path?)));
     }
+    Ok(values.finish())
 }
 
 /// Rows of several batches.

@@ -1,9 +1,10 @@
 //! Why a delivered row does not count.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// Reasons of the build; those of the sources are `sources::RejectReason`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
     /// One of the three ids is null or empty.
     MissingKey,
@@ -19,11 +20,13 @@ pub enum Reason {
     BeyondUpdateDepth,
     /// The event is later than the day after its arrival.
     InTheFuture,
+    /// A check of the feed, by its reason `check_<name>`.
+    Check(Arc<str>),
 }
 
 impl Reason {
     /// The name in the table `quarantine/<feed>`.
-    pub fn as_str(self) -> &'static str {
+    pub fn as_str(&self) -> &str {
         match self {
             Self::MissingKey => "missing_key",
             Self::MissingTimestamp => "missing_timestamp",
@@ -32,6 +35,7 @@ impl Reason {
             Self::ExpressionFailed => "expression_failed",
             Self::BeyondUpdateDepth => "beyond_update_depth",
             Self::InTheFuture => "in_the_future",
+            Self::Check(reason) => reason,
         }
     }
 }
@@ -62,15 +66,15 @@ impl Rejects {
     }
 
     /// Rejects every row for which `is_bad`.
-    pub fn reject_where(&mut self, reason: Reason, detail: &str, is_bad: impl Fn(usize) -> bool) {
+    pub fn reject_where(&mut self, reason: &Reason, detail: &str, is_bad: impl Fn(usize) -> bool) {
         self.reject_where_with(reason, |row| is_bad(row).then(|| detail.to_owned()));
     }
 
     /// Rejects every row for which `bad` gives a detail.
-    pub fn reject_where_with(&mut self, reason: Reason, bad: impl Fn(usize) -> Option<String>) {
+    pub fn reject_where_with(&mut self, reason: &Reason, bad: impl Fn(usize) -> Option<String>) {
         for (row, slot) in self.by_row.iter_mut().enumerate() {
             if slot.is_none() {
-                *slot = bad(row).map(|detail| (reason, detail));
+                *slot = bad(row).map(|detail| (reason.clone(), detail));
             }
         }
     }
@@ -86,9 +90,9 @@ impl Rejects {
     }
 
     /// Rejected rows with reason and detail, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (usize, Reason, &str)> {
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &Reason, &str)> {
         self.by_row.iter().enumerate().filter_map(|(row, slot)| {
-            slot.as_ref().map(|(reason, detail)| (row, *reason, detail.as_str()))
+            slot.as_ref().map(|(reason, detail)| (row, reason, detail.as_str()))
         })
     }
 }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Date32Type, Int64Type};
 use chrono::NaiveDate;
-use datafusion::common::ScalarValue;
 use datafusion::error::DataFusionError;
 use datafusion::functions_aggregate::expr_fn::{count, min};
 use datafusion::logical_expr::{Expr, lit};
@@ -17,7 +16,7 @@ use datafusion::prelude::{DataFrame, SessionContext, ident};
 
 use super::StageContext;
 use super::error::BuildError;
-use super::events::date32;
+use super::events::within;
 use super::merge::date_of_days;
 use super::quarantine::RejectedBy;
 use crate::engine::queries;
@@ -38,8 +37,7 @@ pub struct Selection {
 impl Selection {
     /// The condition on rows of quarantine.
     pub fn condition(&self) -> Expr {
-        let date = |date| lit(ScalarValue::Date32(Some(date32(date))));
-        let dates = self.dates.map(|(from, to)| ident(UPDATED_AT).between(date(from), date(to)));
+        let dates = self.dates.map(|dates| within(UPDATED_AT, dates));
         let reasons: Vec<Expr> = self.reasons.iter().map(|reason| lit(reason.as_str())).collect();
         let reasons = (!reasons.is_empty()).then(|| ident("reason").in_list(reasons, false));
         let file = self.file.as_ref().map(|file| ident("_file").eq(lit(file.as_str())));

@@ -26,9 +26,9 @@ pub enum RuleChange {
     Accept,
 }
 
-/// Compiles the feed's configuration, plans its checks, and compares it with the rules recorded in ODS. With
-/// [`RuleChange::Accept`] a difference is recorded, in a commit of its own: session rules start
-/// after the newest event date, a mapping at `arrival_date`.
+/// Compiles the feed's configuration, plans its checks, and compares it with the rules recorded in
+/// ODS. With [`RuleChange::Accept`] a difference is recorded, in a commit of its own: session rules
+/// start after the newest event date, a mapping at `arrival_date`.
 pub async fn settle(
     stage: &StageContext<'_>,
     arrival_date: Option<NaiveDate>,

@@ -5,7 +5,7 @@ use predicates::str::contains;
 use serde_json::Value;
 use sessionlake::lake::TableName;
 
-use super::{BUILT, CONFIGURATION, SHORT, empty_workspace, workspace};
+use super::{BUILT, CONFIGURATION, SHORT, batch, empty_workspace, workspace};
 use crate::support::workspace::Workspace;
 
 /// A query that finds the rows whose note is `bad`.
@@ -360,4 +360,177 @@ fn values_missing_in_the_table_of_another_feed_are_found() {
     workspace.exec("run --feed events").code(0);
     let found = workspace.found("check --feed events --check missing_in --check by_name");
     assert_eq!(found, [("by_name".to_owned(), 3), ("missing_in".to_owned(), 1)]);
+}
+
+/// Quarantine checks on both layers: a delivered column that raw has in `_extra`, and an attribute.
+fn with_rules() -> Workspace {
+    let workspace = empty_workspace();
+    let header = "user_id,product_code,event_id,timestamp,note,origin\n";
+    let first = "u1,web,click,2026-01-05T10:00:00Z,a,app\nu1,web,scroll,2026-01-05T10:03:00Z,bad,app\n\
+        u1,web,scroll,2026-01-05T10:06:00Z,b,app\nu2,web,click,2026-01-05T10:00:00Z,c,robot\n";
+    let second = "u1,web,click,2026-01-05T10:04:00Z,late,app\nu1,web,click,2026-01-06T10:00:00Z,d,robot\n\
+        u2,web,click,2026-01-06T10:00:00Z,,app\n";
+    workspace.write_batch("2026-01-05.csv", &format!("{header}{first}"));
+    workspace.write_batch("2026-01-06.csv", &format!("{header}{second}"));
+    let robots = "select r.user_id from rows as r where r.origin = 'robot'";
+    workspace.write_check("robots", &check_file("quarantine", "raw", robots));
+    workspace.write_check("bad", &check_file("quarantine", "ods", BAD_NOTES));
+    workspace.configure_checks("folder = \"checks\"");
+    workspace
+}
+
+/// The ODS of [`with_rules`].
+const JUDGED: [&str; 4] = [
+    "u1,2026-01-05T10:00:00Z,2026-01-05T10:00:00Z,a",
+    "u1,2026-01-05T10:04:00Z,2026-01-05T10:00:00Z,late",
+    "u1,2026-01-05T10:06:00Z,2026-01-05T10:00:00Z,b",
+    "u2,2026-01-06T10:00:00Z,2026-01-06T10:00:00Z,",
+];
+
+#[test]
+fn rows_of_a_quarantine_check_stay_out_of_ods_in_whatever_order_they_are_built() {
+    for order in [["2026-01-05", "2026-01-06"], ["2026-01-06", "2026-01-05"]] {
+        let workspace = with_rules();
+        for date in order {
+            workspace.exec(&format!("run --arrival-date {date}")).code(0);
+        }
+        assert_eq!(workspace.ods_lines(&SHORT), JUDGED);
+        let reasons = workspace.quarantine_lines(&["_updated_at", "reason", "detail"]);
+        let expected = [
+            "2026-01-05,check_bad,it is quarantine",
+            "2026-01-05,check_robots,it is quarantine",
+            "2026-01-06,check_robots,it is quarantine",
+        ];
+        assert_eq!(reasons, expected);
+        let found = workspace.found("check --check bad --check robots");
+        assert_eq!(found, [("bad".to_owned(), 1), ("robots".to_owned(), 2)]);
+        workspace.exec("check").code(0);
+        workspace.exec("reprocess --from 2026-01-01").code(0);
+        assert_eq!(workspace.ods_lines(&SHORT), JUDGED);
+        assert_eq!(workspace.quarantine_lines(&["_updated_at", "reason", "detail"]), expected);
+    }
+    let rebuilt = with_rules();
+    rebuilt.exec("ingest").code(0);
+    rebuilt.exec("build").code(0);
+    assert_eq!(rebuilt.ods_lines(&SHORT), JUDGED);
+}
+
+#[test]
+fn a_quarantine_check_that_is_new_gone_or_other_is_a_rule_change() {
+    let workspace = with_rules();
+    workspace.exec("run").code(0);
+    let mine = || {
+        workspace.write_check(
+            "mine",
+            &check_file("quarantine", "ods", "select * from rows where note = 'b'"),
+        );
+    };
+    let changes: [(&dyn Fn(), &str, usize); 3] = [
+        (&mine, "checks.mine: (none) in ODS, note = 'b' on ods configured", 3),
+        (
+            &|| {
+                workspace.write_check(
+                    "mine",
+                    &check_file("quarantine", "ods", "select * from rows where note = 'a'"),
+                );
+            },
+            "checks.mine: note = 'b' on ods in ODS, note = 'a' on ods configured",
+            3,
+        ),
+        (
+            &|| std::fs::remove_file(workspace.path("checks/mine.sql")).unwrap(),
+            "checks.mine: note = 'a' on ods in ODS, (none) configured",
+            4,
+        ),
+    ];
+    for (change, difference, rows) in changes {
+        let before = workspace.ods_lines(&SHORT);
+        change();
+        for command in ["run", "build", "ingest"] {
+            let both = contains("reprocess --from").and(contains("--accept-rule-change"));
+            workspace.exec(command).code(2).stderr(contains(difference).and(both));
+        }
+        assert_eq!(workspace.ods_lines(&SHORT), before);
+        workspace.exec("reprocess --from 2026-01-01 --source ods").code(2);
+        workspace.exec("reprocess --from 2026-01-01").code(0);
+        assert_eq!(workspace.ods_lines(&SHORT).len(), rows, "{difference}");
+        workspace.exec("run").code(0);
+    }
+    assert_eq!(workspace.ods_lines(&SHORT), JUDGED);
+}
+
+#[test]
+fn another_message_or_layout_and_other_severities_are_no_rule_change() {
+    let workspace = with_rules();
+    workspace.exec("run").code(0);
+    let same = "-- severity: quarantine\n-- on: ods\n-- message: another\n\n-- why\nselect *\n\
+        from rows\nwhere   note='bad'\n";
+    workspace.write_check("bad", same);
+    workspace.write_check("warns", &check_file("warn", "ods", BAD_NOTES));
+    workspace.write_check("stops", &check_file("error", "raw", "select * from rows where false"));
+    workspace.exec("run").code(0);
+    assert_eq!(workspace.ods_lines(&SHORT), JUDGED);
+}
+
+#[test]
+fn an_accepted_quarantine_check_holds_for_later_arrivals_alone() {
+    let workspace = with_rules();
+    workspace.exec("run --arrival-date 2026-01-05").code(0);
+    workspace.write_check(
+        "mine",
+        &check_file("quarantine", "ods", "select * from rows where note in ('a', 'late')"),
+    );
+    workspace.exec("run --arrival-date 2026-01-06 --accept-rule-change").code(0);
+    // Without the late event there is a break before the last one of that day.
+    let expected = [JUDGED[0], "u1,2026-01-05T10:06:00Z,,b", JUDGED[3]];
+    assert_eq!(workspace.ods_lines(&SHORT), expected);
+}
+
+#[test]
+fn a_quarantine_check_on_more_than_one_row_alone_is_refused() {
+    let queries = [
+        ("select note from rows", "no `where`"),
+        ("select note from rows where note in (select note from ods)", "a subquery"),
+        ("select note, count(*) from rows group by note", "a grouping"),
+        ("select distinct note from rows where note = 'a'", "a grouping"),
+        ("select note, row_number() over () as n from rows where note = 'a'", "a computed column"),
+        ("select rows.note from rows left semi join ods on true where true", "a join"),
+        ("select note from rows, ods where true", "several relations"),
+        ("select note from ods where note = 'a'", "a relation other than `rows`"),
+        ("select note from rows where note = 'a' limit 1", "an order or a limit"),
+        ("with r as (select * from rows) select note from r where true", "a `with`"),
+        (
+            "select note from rows where true union select note from rows where true",
+            "no plain select",
+        ),
+        ("select note from rows where timestamp < now()", "now"),
+        ("select note from rows where session_id is null", "session_id"),
+        ("select note from rows where is_user_action", "is_user_action"),
+        ("select note from rows where max(note) = 'a'", "an aggregate"),
+        ("select note from rows where note", "a boolean is needed"),
+    ];
+    for (query, message) in queries {
+        let workspace = with_check("quarantine", "ods", query);
+        let assert = workspace.exec("config check");
+        let told = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
+        assert!(told.contains(message), "{query}\n{told}");
+        assert.code(2);
+    }
+    let of_lake = "select _line from rows where _line > 1";
+    with_check("quarantine", "raw", of_lake).exec("config check").code(2).stderr(contains("_line"));
+}
+
+#[test]
+fn a_quarantine_check_that_fails_on_a_row_quarantines_that_row_alone() {
+    let workspace =
+        with_check("quarantine", "raw", "select * from rows where cast(note as bigint) > 1");
+    let rows = [
+        "u1,click,2026-01-05T10:00:00Z,1",
+        "u1,click,2026-01-05T10:01:00Z,x",
+        "u1,click,2026-01-05T10:02:00Z,2",
+    ];
+    workspace.write_batch("2026-01-05.csv", &batch(&rows));
+    workspace.exec("run --arrival-date 2026-01-05").code(0);
+    assert_eq!(workspace.ods_lines(&["note"]), ["1"]);
+    assert_eq!(workspace.quarantine_lines(&["reason"]), ["check_mine", "expression_failed"]);
 }

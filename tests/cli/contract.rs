@@ -82,7 +82,7 @@ fn a_zstd_file_that_is_cut_off_is_rejected() {
 #[test]
 fn a_plain_file_with_the_ending_of_gzip_is_rejected() {
     let plain = batch(&[ONE]);
-    compressed("gz", plain.as_bytes(), "not_decodable", &["gzip"], &gzip(&plain));
+    compressed("gz", plain.as_bytes(), "wrong_format", &["gzip"], &gzip(&plain));
 }
 
 #[test]

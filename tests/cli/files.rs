@@ -111,7 +111,7 @@ fn a_file_of_the_same_content_is_skipped_and_one_of_new_content_has_changed() {
         ]
     );
     assert_eq!(listed(&workspace, "files --from 2026-01-06 --to 2026-01-31").len(), 2);
-    assert_eq!(listed(&workspace, "files --feed events --status rejected").len(), 0);
+    assert_eq!(listed(&workspace, "files --feed events --status seen").len(), 0);
     workspace.exec("files --status lost").code(2).stderr(contains("skipped_duplicate"));
     workspace.exec("files --feed other").code(2).stderr(contains("events"));
 }

@@ -199,3 +199,30 @@ fn a_maintain_can_be_stopped() {
     let run = format!("run {DATE}");
     command_stops_and_goes_on(&[&ingest, &run], "maintain", "orphans_after_removal");
 }
+
+#[test]
+fn a_maintain_can_be_stopped_when_all_feeds_are_done() {
+    let workspace = workspace();
+    workspace.exec(&format!("run {DATE}")).code(0);
+    crate::maintain::plant_orphans(&workspace);
+    let [.., (table, path)] = crate::maintain::ORPHANS;
+    assert_eq!(table, "runs");
+    let orphan = workspace.path("lake").join(table).join(path);
+    assert!(orphan.exists());
+    // The three tables of the feed come first.
+    let points = "orphans_after_removal=3*off->sleep(1500)";
+    let mut child = workspace.program("maintain").env("FAILPOINTS", points).spawn().unwrap();
+    let start = Instant::now();
+    while orphan.exists() {
+        assert!(start.elapsed() < PATIENCE, "the orphan of runs stays");
+        assert!(child.try_wait().unwrap().is_none(), "the command ended by itself");
+        sleep(Duration::from_millis(2));
+    }
+    let kill = Command::new("kill").arg("-TERM").arg(child.id().to_string()).status().unwrap();
+    assert!(kill.success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(143), "{}", String::from_utf8_lossy(&output.stderr));
+    let recorded = workspace.lines(&TableName::Runs, &["feed", "stage", "outcome"]);
+    assert!(recorded.contains(&"events,maintain,done".to_owned()), "{recorded:?}");
+    assert!(recorded.contains(&",run,interrupted".to_owned()), "{recorded:?}");
+}

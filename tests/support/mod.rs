@@ -1,5 +1,6 @@
 //! A small language for batches, rules and expected rows.
 
+pub mod buckets;
 pub mod changes;
 pub mod model;
 pub mod program;

@@ -42,6 +42,11 @@ impl S3 {
 
     /// A MinIO over `folder`, or `None` when there is no such program here.
     pub fn start_minio(folder: &Path) -> Option<Self> {
+        Self::start_minio_in("", folder)
+    }
+
+    /// As [`S3::start_minio`], in a region; `""` is any.
+    pub fn start_minio_in(region: &str, folder: &Path) -> Option<Self> {
         let program = minio()?;
         fs::create_dir_all(folder.join(BUCKET)).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -50,6 +55,7 @@ impl S3 {
             .arg(folder)
             .env("MINIO_ROOT_USER", ACCESS_KEY)
             .env("MINIO_ROOT_PASSWORD", SECRET_KEY)
+            .env("MINIO_REGION", region)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -68,8 +74,13 @@ impl S3 {
 
     /// `[lake]` of a configuration: a lake below `prefix` in the bucket.
     pub fn lake(&self, prefix: &str, storage: &str) -> String {
+        self.lake_in(BUCKET, prefix, storage)
+    }
+
+    /// As [`S3::lake`], in another bucket.
+    pub fn lake_in(&self, bucket: &str, prefix: &str, storage: &str) -> String {
         format!(
-            "[lake]\nurl = \"s3://{BUCKET}/{prefix}\"\n[lake.storage]\nendpoint = \"{}\"\n\
+            "[lake]\nurl = \"s3://{bucket}/{prefix}\"\n[lake.storage]\nendpoint = \"{}\"\n\
              region = \"us-east-1\"\naccess_key_id = \"{ACCESS_KEY}\"\n\
              secret_access_key = \"{SECRET_KEY}\"\nallow_http = true\npath_style = true\n{storage}\n",
             self.endpoint

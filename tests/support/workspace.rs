@@ -47,7 +47,11 @@ pub struct Workspace {
 
 impl Workspace {
     pub fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::within(tempfile::tempdir().unwrap())
+    }
+
+    /// A workspace in an empty folder.
+    pub fn within(folder: tempfile::TempDir) -> Self {
         fs::create_dir(folder.path().join("batches")).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         Self { folder, runtime }
@@ -55,7 +59,12 @@ impl Workspace {
 
     /// A folder with the same content and the same times of files.
     pub fn copy(&self) -> Self {
-        let copy = Self::new();
+        self.copy_to(tempfile::tempdir().unwrap())
+    }
+
+    /// As [`Workspace::copy`], in an empty folder.
+    pub fn copy_to(&self, folder: tempfile::TempDir) -> Self {
+        let copy = Self::within(folder);
         let content = self.path("").join(".");
         let copied = Command::new("cp").arg("-a").arg(content).arg(copy.path("")).status().unwrap();
         assert!(copied.success());

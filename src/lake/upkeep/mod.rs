@@ -26,12 +26,12 @@ use deltalake::DeltaTable;
 use deltalake::kernel::Metadata;
 use deltalake::kernel::MetadataExt as _;
 use futures::StreamExt as _;
+use object_store::ObjectStore;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt as _};
 
 pub use self::full::{FullyUpkept, Orphans};
 use self::log::{checkpoint, clean_log, commits_since_checkpoint};
-use self::vacuum::{commit_before_last, expired, remove};
+use self::vacuum::{commit_before_last, expired, remove, still_there};
 use super::commits::{self, Change, Provenance};
 use super::files::FileTotals;
 use super::{Lake, LakeError, TableName};
@@ -118,16 +118,9 @@ impl Lake {
         let Some(table) = self.load(name).await? else {
             return Ok(FileTotals::default());
         };
-        let store = table.log_store().object_store(None);
-        let mut there = FileTotals::default();
-        for file in expired(name, &table, self.kept.removed_files(), None).await? {
-            match store.head(&file.path).await {
-                Ok(_) => there = there.plus(file.bytes),
-                Err(object_store::Error::NotFound { .. }) => {}
-                Err(source) => return Err(LakeError::Clean { table: name.clone(), source }),
-            }
-        }
-        Ok(there)
+        let expired = expired(name, &table, self.kept.removed_files(), None).await?;
+        let there = still_there(name, &table, expired).await?;
+        Ok(there.iter().fold(FileTotals::default(), |all, file| all.plus(file.bytes)))
     }
 
     /// Looks after one table, as the head of this module says. Safe at any time, beside any other
@@ -146,7 +139,10 @@ impl Lake {
             Sweep::Recent if !is_due => commit_before_last(name, &table)?,
             _ => None,
         };
-        let expired = expired(name, &table, self.kept.removed_files(), since).await?;
+        let mut expired = expired(name, &table, self.kept.removed_files(), since).await?;
+        if sweep == Sweep::All {
+            expired = still_there(name, &table, expired).await?;
+        }
         fail::fail_point!("vacuum_before_removal", |_| std::process::abort());
         let removed = remove(name, &table, expired).await?;
         let mut upkept = Upkept { removed, ..Upkept::default() };

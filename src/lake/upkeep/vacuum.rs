@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use deltalake::DeltaTable;
 use futures::StreamExt as _;
+use object_store::ObjectStoreExt as _;
 use object_store::path::Path;
 
 use super::super::files::FileTotals;
@@ -65,8 +66,27 @@ pub(super) async fn expired(
     Ok(expired)
 }
 
-/// Removes the files. One that is gone already, by an earlier call or another process, does not
-/// count.
+/// Those of the files that no earlier call has removed: S3 does not say so when it is asked to remove
+/// one that is not there.
+pub(super) async fn still_there(
+    name: &TableName,
+    table: &DeltaTable,
+    expired: Vec<Expired>,
+) -> Result<Vec<Expired>, LakeError> {
+    let store = table.log_store().object_store(None);
+    let mut there = Vec::new();
+    for file in expired {
+        match store.head(&file.path).await {
+            Ok(_) => there.push(file),
+            Err(object_store::Error::NotFound { .. }) => {}
+            Err(source) => return Err(LakeError::Clean { table: name.clone(), source }),
+        }
+    }
+    Ok(there)
+}
+
+/// Removes the files. On a disk one that is gone already, by an earlier call or another process,
+/// does not count; S3 counts it.
 pub(super) async fn remove(
     name: &TableName,
     table: &DeltaTable,

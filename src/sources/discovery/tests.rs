@@ -7,6 +7,7 @@ use object_store::ObjectStoreExt as _;
 use object_store::memory::InMemory;
 
 use super::super::delivered::FileReader;
+use super::super::limits::ReadLimits;
 use crate::config::SourceFormat;
 use std::fs::File;
 use std::io::Write as _;
@@ -160,7 +161,9 @@ async fn an_object_that_is_gone_is_named() {
 fn read(location: &Location, format: SourceFormat) -> (usize, i64, String) {
     let columns = ["a".to_owned()];
     let threads = NonZeroUsize::new(2).unwrap();
-    let mut reader = FileReader::open(location, format, &columns, &columns, threads).unwrap();
+    let mut reader =
+        FileReader::open(location, format, &columns, &columns, threads, ReadLimits::default())
+            .unwrap();
     let (mut rows, mut last) = (0, 0);
     while let Some(batch) = reader.next_batch().unwrap() {
         assert!(batch.rejected.is_empty());

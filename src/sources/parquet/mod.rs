@@ -21,13 +21,16 @@ use deltalake::parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
 use deltalake::parquet::errors::ParquetError;
+use deltalake::parquet::file::reader::Length as _;
 
 use self::bytes::FileBytes;
 use self::text::Form;
 use super::input::Input;
+use super::limits::{Limits, ReadLimits};
 use super::location::Location;
+use super::nested::{NestedColumns, is_given};
 use super::raw_batch::{RawBatch, json_string};
-use super::reader::{Limits, MissingColumn, ParsedBatch, SourceError, check_columns};
+use super::reader::{MissingColumn, ParsedBatch, SourceError, check_columns};
 
 /// Rows of a batch, at most.
 const BATCH_ROWS: usize = 8 * 1024;
@@ -69,6 +72,7 @@ impl ParquetReader {
         columns: &[String],
         required: &[String],
         threads: NonZeroUsize,
+        limits: ReadLimits,
     ) -> Result<Self, SourceError> {
         let location = file.into();
         let path = location.path();
@@ -76,6 +80,10 @@ impl ParquetReader {
         let metadata = metadata(&location)?;
         let names: Vec<String> =
             metadata.schema().fields().iter().map(|field| field.name().clone()).collect();
+        if names.len() > limits.max_columns {
+            let (found, limit) = (names.len(), limits.max_columns);
+            return Err(SourceError::SchemaTooWide { path: path.to_owned(), found, limit });
+        }
         check_names(path, &names, required)?;
         let mut first_row = 1;
         let mut groups = VecDeque::new();
@@ -87,10 +95,13 @@ impl ParquetReader {
         let (jobs, queue) = mpsc::channel();
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..threads {
+            let nested = NestedColumns::new(columns);
             let parser = Parser {
                 location: location.clone(),
                 metadata: metadata.clone(),
                 targets: targets(&names, columns),
+                roots: names.iter().map(|name| nested.root(name)).collect(),
+                nested,
                 batch: RawBatch::new(columns),
             };
             let queue = Arc::clone(&queue);
@@ -98,7 +109,7 @@ impl ParquetReader {
         }
         let content_hash = thread::spawn({
             let location = location.clone();
-            move || Input::open(location, Limits::default().block_bytes)?.content_hash()
+            move || Input::open(location, Limits::default())?.content_hash()
         });
         let path = path.to_owned();
         Ok(Self { path, jobs, threads, groups, in_flight: VecDeque::new(), content_hash })
@@ -145,6 +156,9 @@ impl ParquetReader {
 
 fn metadata(location: &Location) -> Result<ArrowReaderMetadata, SourceError> {
     let file = FileBytes::open(location, 0)?;
+    if file.len() == 0 {
+        return Err(SourceError::Empty { path: location.path().to_owned() });
+    }
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
     ArrowReaderMetadata::load(&file, options).map_err(|source| {
         let path = location.path().to_owned();
@@ -181,7 +195,7 @@ fn check_names(path: &Path, names: &[String], required: &[String]) -> Result<(),
         names.sort();
         return Err(SourceError::RepeatedColumns { path: path.to_owned(), names });
     }
-    let missing = required.iter().filter(|name| !seen.contains(name));
+    let missing = required.iter().filter(|name| !is_given(name, &seen));
     let missing: Vec<_> = missing.map(|name| MissingColumn::new(name, names)).collect();
     if missing.is_empty() {
         return Ok(());
@@ -215,6 +229,9 @@ struct Parser {
     location: Location,
     metadata: ArrowReaderMetadata,
     targets: Vec<Target>,
+    /// For each column of the file, whether paths of declared columns begin in it.
+    roots: Vec<Option<usize>>,
+    nested: NestedColumns,
     batch: RawBatch,
 }
 
@@ -269,11 +286,16 @@ impl Parser {
         let mut value = String::new();
         for row in 0..rows.num_rows() {
             let mut row_bytes = 0;
-            for (column, target) in rows.columns().iter().zip(&self.targets) {
+            self.nested.clear();
+            for ((column, target), root) in
+                rows.columns().iter().zip(&self.targets).zip(&self.roots)
+            {
                 if column.is_null(row) {
                     continue;
                 }
-                if let (Target::Column(at), DataType::Utf8) = (target, column.data_type()) {
+                if let (Target::Column(at), DataType::Utf8, None) =
+                    (target, column.data_type(), root)
+                {
                     let text = column.as_string::<i32>().value(row);
                     self.batch.set(*at, text);
                     row_bytes += text.len();
@@ -282,12 +304,16 @@ impl Parser {
                 value.clear();
                 let form = text::push_text(column, row, &mut value)?;
                 row_bytes += value.len();
+                if let Some(root) = root {
+                    self.nested.put(*root, &value);
+                }
                 match (target, form) {
                     (Target::Column(at), _) => self.batch.set(*at, &value),
                     (Target::Extra(key), Form::Json) => self.batch.extra.push_json(key, &value),
                     (Target::Extra(key), Form::Text) => self.batch.extra.push_text(key, &value),
                 }
             }
+            self.nested.fill(&mut self.batch);
             self.batch.end_row(first_row + row as u64, row_bytes);
         }
         Ok(())

@@ -42,7 +42,7 @@ type Row = (i64, Vec<Option<String>>);
 fn read(path: &Path, names: &[&str], threads: usize) -> Result<Vec<Row>, SourceError> {
     let columns = columns(names);
     let threads = NonZeroUsize::new(threads).unwrap();
-    let mut reader = ParquetReader::open(path, &columns, &columns, threads)?;
+    let mut reader = ParquetReader::open(path, &columns, &columns, threads, ReadLimits::default())?;
     let mut read = Vec::new();
     while let Some(batch) = reader.next_batch()? {
         assert!(batch.rejected.is_empty());
@@ -54,7 +54,7 @@ fn read(path: &Path, names: &[&str], threads: usize) -> Result<Vec<Row>, SourceE
             read.push((lines.value(row), values.collect()));
         }
     }
-    let whole = Input::open(path, 1 << 10)?.content_hash()?;
+    let whole = Input::open(path, Limits::default())?.content_hash()?;
     assert_eq!(reader.content_hash()?, whole);
     Ok(read)
 }
@@ -110,6 +110,7 @@ fn a_file_cut_off_anywhere_or_of_another_kind_is_an_error_that_names_it() {
         std::fs::write(&path, &whole[..kept]).unwrap();
         let error = read(&path, &["number"], 2).unwrap_err();
         let is_told = match error {
+            SourceError::Empty { .. } => kept == 0,
             SourceError::NotParquet { .. } => kept < 4,
             SourceError::CutOff { .. } => kept >= 4,
             _ => false,

@@ -13,8 +13,7 @@ mod relations;
 use std::collections::BTreeMap;
 
 use chrono::NaiveDate;
-use datafusion::common::ScalarValue;
-use datafusion::logical_expr::{Expr, lit};
+use datafusion::logical_expr::lit;
 use datafusion::prelude::{DataFrame, SessionContext, ident};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -25,7 +24,8 @@ use relations::{Relation, Relations};
 
 use super::StageContext;
 use super::error::BuildError;
-use super::events::date32;
+use super::events::within;
+use super::raw_rows::scan;
 use crate::config::FeedConfig;
 use crate::config::checks::{AskedBy, Check, CheckedLayer, Severity};
 use crate::engine::Engine;
@@ -83,7 +83,7 @@ pub async fn validate(
     let relations = Relations { feed, feeds, lake: None, own: BTreeMap::new(), book: &book };
     for check in &feed.checks.checks {
         // What is shipped is planned where it is asked for.
-        if check.asked_by == AskedBy::Run {
+        if check.asked_by == AskedBy::Run && check.severity != Severity::Quarantine {
             query::plan(&query::context(engine, &relations), check, &relations).await?;
         }
     }
@@ -105,6 +105,9 @@ pub async fn ask_all(
     let mut results = Vec::new();
     for check in stage.feed.checks.checks.iter().filter(|check| is_asked(check)) {
         let results_of_parts = match check.on {
+            _ if check.severity == Severity::Quarantine => {
+                vec![quarantined(stage, check, &book, dates).await?]
+            }
             CheckedLayer::Raw => ask_of_raw(stage, check, &book, dates).await?,
             CheckedLayer::Ods => vec![ask_of_rows(stage, check, &book, dates).await?],
         };
@@ -139,18 +142,16 @@ pub(crate) async fn ask_of_build(
     book: &RuleBook,
     build: &Unpublished<'_>,
 ) -> Result<Vec<CheckResult>, BuildError> {
+    let checks: Vec<&Check> = asked_by_run(stage.feed, CheckedLayer::Ods).collect();
+    if checks.is_empty() {
+        return Ok(vec![]);
+    }
     let asked = async {
+        let mut relations = Relations::of(stage, book);
+        let (rows, ods) = build.relations(&query::context(stage.engine, &relations)).await?;
+        relations.own.extend([("rows", rows), ("ods", ods)]);
         let mut results = Vec::new();
-        for check in asked_by_run(stage.feed, CheckedLayer::Ods) {
-            let mut relations = Relations {
-                feed: stage.feed,
-                feeds: stage.feeds,
-                lake: Some(stage.lake),
-                own: BTreeMap::new(),
-                book,
-            };
-            let (rows, ods) = build.relations(&query::context(stage.engine, &relations)).await?;
-            relations.own.extend([("rows", rows), ("ods", ods)]);
+        for check in checks {
             results.push(query::ask(stage.engine, check, &relations).await?);
         }
         published(stage, &results)?;
@@ -165,7 +166,9 @@ pub(crate) async fn ask_of_build(
 
 fn asked_by_run(feed: &FeedConfig, on: CheckedLayer) -> impl Iterator<Item = &Check> {
     let checks = feed.checks.checks.iter();
-    checks.filter(move |check| check.on == on && check.asked_by == AskedBy::Run)
+    checks.filter(move |check| {
+        check.on == on && check.asked_by == AskedBy::Run && check.severity != Severity::Quarantine
+    })
 }
 
 /// Whether the rows may be published; what was found is logged.
@@ -207,6 +210,28 @@ async fn ask_of_raw(
     Ok(results)
 }
 
+/// What a check of severity quarantine keeps out of ODS: the rows are in quarantine already.
+async fn quarantined(
+    stage: &StageContext<'_>,
+    check: &Check,
+    book: &RuleBook,
+    dates: Option<DateRange>,
+) -> Result<CheckResult, BuildError> {
+    let name = TableName::Quarantine(stage.feed.name.clone());
+    let Some(table) = stage.lake.load(&name).await? else {
+        return Ok(CheckResult::of(check));
+    };
+    let relations = Relations::of(stage, book);
+    let context = query::context(stage.engine, &relations);
+    let mut is_of_check = ident("reason").eq(lit(format!("check_{}", check.name)));
+    if let Some(dates) = dates {
+        is_of_check = is_of_check.and(within(UPDATED_AT, dates));
+    }
+    let rows = scan(&context, &name, &table).await?.filter(is_of_check);
+    let rows = rows.map_err(|source| relations.unplannable(check, source))?;
+    query::count(check, &relations, rows).await
+}
+
 /// Asks of the rows that some arrival dates brought.
 async fn ask_of_rows(
     stage: &StageContext<'_>,
@@ -214,13 +239,7 @@ async fn ask_of_rows(
     book: &RuleBook,
     dates: Option<DateRange>,
 ) -> Result<CheckResult, BuildError> {
-    let mut relations = Relations {
-        feed: stage.feed,
-        feeds: stage.feeds,
-        lake: Some(stage.lake),
-        own: BTreeMap::new(),
-        book,
-    };
+    let mut relations = Relations::of(stage, book);
     if let Some(dates) = dates {
         let context = query::context(stage.engine, &relations);
         let table = relations.own_table(&context, check.on).await?;
@@ -235,13 +254,9 @@ fn of_dates(
     check: &Check,
     relations: &Relations<'_>,
     table: Relation,
-    (from, to): DateRange,
+    dates: DateRange,
 ) -> Result<Relation, BuildError> {
-    let within = ident(UPDATED_AT).between(date(from), date(to));
-    let rows = context.read_table(table).and_then(|frame| frame.filter(within));
+    let of_dates = within(UPDATED_AT, dates);
+    let rows = context.read_table(table).and_then(|frame| frame.filter(of_dates));
     rows.map(DataFrame::into_view).map_err(|source| relations.unplannable(check, source))
-}
-
-fn date(date: NaiveDate) -> Expr {
-    lit(ScalarValue::Date32(Some(date32(date))))
 }

@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::NaiveDate;
-use datafusion::common::ScalarValue;
 use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::{Expr, lit};
+use datafusion::logical_expr::Expr;
 use datafusion::prelude::{ParquetReadOptions, SessionContext, ident};
 use deltalake::DeltaTable;
 
@@ -15,7 +14,7 @@ use crate::lake::contracts::{self, PDATE};
 use crate::lake::files::by_date;
 use crate::lake::{Lake, TableName};
 use crate::stages::error::BuildError;
-use crate::stages::events::date32;
+use crate::stages::events::date_literal;
 use crate::stages::mapping::CompiledBook;
 use crate::stages::merge::Merged;
 use crate::stages::raw_rows::scan;
@@ -38,7 +37,7 @@ impl Unpublished<'_> {
         let failed =
             |source| BuildError::Rows { table: self.name.clone(), source: Box::new(source) };
         let after = self.files_after()?;
-        let dates: Vec<Expr> = after.keys().map(|date| literal(*date)).collect();
+        let dates: Vec<Expr> = after.keys().map(|date| date_literal(*date)).collect();
         let columns = self.columns();
         let before = || async {
             scan(context, self.name, self.ods).await?.select(columns.clone()).map_err(failed)
@@ -98,7 +97,7 @@ impl Unpublished<'_> {
             source: Box::new(source),
         };
         let rows = context.read_parquet(urls, ParquetReadOptions::default().schema(&schema)).await;
-        rows.and_then(|rows| rows.with_column(PDATE, literal(date)))
+        rows.and_then(|rows| rows.with_column(PDATE, date_literal(date)))
             .and_then(|rows| rows.select(self.columns()))
             .map_err(failed)
     }
@@ -107,8 +106,4 @@ impl Unpublished<'_> {
         let schema = contracts::ods(&self.book.attributes);
         schema.fields().iter().map(|field| ident(field.name())).collect()
     }
-}
-
-fn literal(date: NaiveDate) -> Expr {
-    lit(ScalarValue::Date32(Some(date32(date))))
 }

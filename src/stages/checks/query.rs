@@ -6,7 +6,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
-use datafusion::prelude::SessionContext;
+use datafusion::prelude::{DataFrame, SessionContext};
 use futures::StreamExt as _;
 use serde_json::{Map, Value};
 
@@ -52,6 +52,16 @@ pub(crate) async fn ask(
 ) -> Result<CheckResult, BuildError> {
     let context = context(engine, relations);
     let plan = plan(&context, check, relations).await?;
+    let frame = context.execute_logical_plan(plan).await;
+    count(check, relations, frame.map_err(|source| relations.unplannable(check, source))?).await
+}
+
+/// Counts the rows of `frame`, and shows some.
+pub(crate) async fn count(
+    check: &Check,
+    relations: &Relations<'_>,
+    frame: DataFrame,
+) -> Result<CheckResult, BuildError> {
     let failed = |source: DataFusionError| CheckError::Failed {
         feed: relations.feed.name.clone(),
         check: check.name.clone(),
@@ -59,7 +69,6 @@ pub(crate) async fn ask(
         line: check.line,
         source: Box::new(source),
     };
-    let frame = context.execute_logical_plan(plan).await.map_err(failed)?;
     let mut batches = frame.execute_stream().await.map_err(failed)?;
     let mut result = CheckResult::of(check);
     while let Some(batch) = batches.next().await {
@@ -73,7 +82,7 @@ pub(crate) async fn ask(
 }
 
 impl CheckResult {
-    fn of(check: &Check) -> Self {
+    pub(crate) fn of(check: &Check) -> Self {
         Self {
             check: check.name.clone(),
             severity: check.severity,

@@ -18,6 +18,7 @@ use crate::config::checks::{Check, CheckedLayer};
 use crate::lake::contracts;
 use crate::lake::rules::RuleBook;
 use crate::lake::{Lake, TableName};
+use crate::stages::StageContext;
 use crate::stages::error::BuildError;
 use crate::stages::events::date32;
 use crate::stages::mapping::{CompiledBook, named_columns};
@@ -45,7 +46,13 @@ struct LayerOf<'n> {
     feed: &'n str,
 }
 
-impl Relations<'_> {
+impl<'a> Relations<'a> {
+    /// The newest versions of the tables in the lake.
+    pub(crate) fn of(stage: &StageContext<'a>, book: &'a RuleBook) -> Self {
+        let own = BTreeMap::new();
+        Self { feed: stage.feed, feeds: stage.feeds, lake: Some(stage.lake), own, book }
+    }
+
     /// Makes every relation that the check reads known to `context`.
     pub(crate) async fn register(
         &self,

@@ -36,7 +36,7 @@ impl Delivery<'_> {
     ) -> Result<(), IngestError> {
         let mut taken = self.take(&plan.new).await?;
         for rejected in &taken.rejected {
-            *outcome.quarantined.entry(rejected.row.reason.to_owned()).or_default() += 1;
+            *outcome.quarantined.entry(rejected.row.reason.clone().into_owned()).or_default() += 1;
         }
         outcome.read = taken.read;
         outcome.files.extend(taken.files);

@@ -203,7 +203,7 @@ fn status_of_known(deliveries: &[ids::Delivery], file: &SourceFile, hash: &str) 
 /// Those of the files of `dates` whose size and time raw has not seen under that date.
 pub async fn unseen<'f>(
     stage: &StageContext<'_>,
-    dates: &'f BTreeMap<NaiveDate, Vec<SourceFile>>,
+    dates: impl IntoIterator<Item = (&'f NaiveDate, &'f Vec<SourceFile>)>,
     late: LatePolicy,
 ) -> Result<BTreeMap<NaiveDate, Vec<&'f SourceFile>>, LakeError> {
     let known = known_ids(stage).await?;
@@ -212,7 +212,7 @@ pub async fn unseen<'f>(
             known.contains(&ids::seen(&stage.feed.name, date, &file.name, &file.stat(), *mark))
         })
     };
-    let unseen = dates.iter().map(|(date, files)| {
+    let unseen = dates.into_iter().map(|(date, files)| {
         let unseen: Vec<_> = files.iter().filter(|file| !is_seen(*date, file)).collect();
         (*date, unseen)
     });

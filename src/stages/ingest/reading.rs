@@ -7,7 +7,7 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::config::SourceFormat;
-use crate::sources::{FileReader, Location, ParsedBatch, SourceError};
+use crate::sources::{FileReader, Location, ParsedBatch, ReadLimits, SourceError};
 use crate::stages::error::IngestError;
 
 /// Batches that reading may be ahead of whoever takes them.
@@ -61,6 +61,7 @@ impl FileToRead {
             &self.columns,
             &self.required,
             self.threads,
+            ReadLimits::default(),
         )?;
         while let Some(batch) = reader.next_batch()? {
             if sender.blocking_send(batch).is_err() {

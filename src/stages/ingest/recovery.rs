@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use arrow::array::AsArray;
 use chrono::NaiveDate;
-use datafusion::common::ScalarValue;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, lit};
 use datafusion::prelude::ident;
@@ -16,7 +15,7 @@ use crate::lake::contracts::UPDATED_AT;
 use crate::lake::ids::{self, LatePolicy};
 use crate::stages::StageContext;
 use crate::stages::error::BuildError;
-use crate::stages::events::date32;
+use crate::stages::events::date_literal;
 use crate::stages::raw_rows::scan;
 
 /// What the lake tells of `file`; `None` where raw does not know it.
@@ -87,6 +86,5 @@ pub async fn recover(
 }
 
 fn condition(arrival_date: NaiveDate, file: &str) -> Expr {
-    let date = lit(ScalarValue::Date32(Some(date32(arrival_date))));
-    ident(UPDATED_AT).eq(date).and(ident("_file").eq(lit(file)))
+    ident(UPDATED_AT).eq(date_literal(arrival_date)).and(ident("_file").eq(lit(file)))
 }

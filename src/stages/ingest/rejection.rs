@@ -51,7 +51,7 @@ impl RejectedFile {
     /// Its row in quarantine.
     pub(super) fn quarantined(&self) -> QuarantinedRow {
         QuarantinedRow {
-            reason: self.reason.as_str(),
+            reason: self.reason.as_str().into(),
             detail: self.detail.clone(),
             file: self.file.clone(),
             line: i64::try_from(self.line).unwrap_or(i64::MAX),

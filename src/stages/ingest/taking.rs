@@ -20,7 +20,7 @@ use crate::lake::contracts::{self, UPDATED_AT};
 use crate::lake::files::FileTotals;
 use crate::lake::ids::{self, LatePolicy};
 use crate::lake::row_groups::RowGroupWriter;
-use crate::sources::{FileVerdict, RejectedRecord, SourceFile};
+use crate::sources::{RejectedRecord, SourceFile};
 use crate::stages::error::IngestError;
 use crate::stages::quarantine::QuarantinedRow;
 
@@ -133,11 +133,6 @@ impl Delivery<'_> {
         taken: &mut Taken,
     ) -> Result<Option<RejectedFile>, IngestError> {
         let file = new.file;
-        if file.bytes == 0 {
-            let path = file.path.display();
-            let detail = format!("{path} is empty; was it written to its end? deliver it again");
-            return RejectedFile::of(new, FileVerdict::Empty, 0, detail).await.map(Some);
-        }
         let constants = self
             .constants(&file.name, schema)
             .map_err(|source| IngestError::Rows { path: file.path.clone(), source })?;
@@ -240,7 +235,7 @@ impl Delivery<'_> {
 
 fn quarantined(file: &SourceFile, record: RejectedRecord) -> QuarantinedRow {
     QuarantinedRow {
-        reason: record.reason.as_str(),
+        reason: record.reason.as_str().into(),
         detail: record.detail,
         file: file.name.clone(),
         line: i64::try_from(record.first_line).unwrap_or(i64::MAX),

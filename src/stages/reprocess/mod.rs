@@ -21,9 +21,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use chrono::{Days, NaiveDate};
-use datafusion::common::ScalarValue;
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::{Expr, lit};
 use datafusion::prelude::{SessionContext, ident};
 use deltalake::DeltaTable;
 use deltalake::kernel::Transaction;
@@ -32,7 +30,7 @@ use futures::StreamExt as _;
 use super::build::{balance, open_built_ods, open_ods, open_raw, provenance, record_files};
 use super::deliveries::{Deliveries, Files, read_deliveries};
 use super::error::BuildError;
-use super::events::date32;
+use super::events::{date_literal, date32};
 use super::facts::read_facts;
 use super::mapping::CompiledBook;
 use super::merge::{Candidates, Discard, Merge, Merged, candidate_schema, date_of_days};
@@ -359,8 +357,4 @@ fn arrival_dates(
         .filter(|date| *date >= first)
         .filter(|date| removed_through.is_none_or(|gone| *date > gone))
         .collect()
-}
-
-fn date_literal(date: NaiveDate) -> Expr {
-    lit(ScalarValue::Date32(Some(date32(date))))
 }
