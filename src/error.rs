@@ -12,6 +12,7 @@ use crate::lake::LakeError;
 use crate::sources::DiscoveryError;
 use crate::stages::checks::CheckResult;
 use crate::stages::error::{BuildError, IngestError};
+use crate::stages::ingest::RejectedFile;
 
 /// What the person who runs the command should do about a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub enum Verdict {
     Retry,
     /// The input or the environment must be mended first.
     FixInput,
-    /// A check found rows that must not be there.
+    /// Files were rejected, or a check found rows that must not be there.
     FixData,
     /// The command line or the configuration is wrong.
     FixConfiguration,
@@ -104,6 +105,14 @@ pub enum JobError {
         arrival_date: NaiveDate,
         /// Why.
         source: IngestError,
+    },
+    /// Files that were rejected, while everything else went on.
+    #[error("{}", rejection_message(feed, files))]
+    Rejected {
+        /// The feed.
+        feed: String,
+        /// Each file with its arrival date.
+        files: Vec<(NaiveDate, RejectedFile)>,
     },
     /// The stage `build`.
     #[error("build of {feed}, arrival date {arrival_date}, failed")]
@@ -246,7 +255,10 @@ impl JobError {
     /// The stage in which it happened, as `runs` names it.
     pub fn stage(&self) -> &'static str {
         match self {
-            Self::Ingest { .. } | Self::NoFile { .. } | Self::Discovery(_) => "ingest",
+            Self::Ingest { .. }
+            | Self::Rejected { .. }
+            | Self::NoFile { .. }
+            | Self::Discovery(_) => "ingest",
             Self::Build { .. } => "build",
             Self::Retention { .. } => "retention",
             Self::Reprocess { .. } => "reprocess",
@@ -295,6 +307,7 @@ impl JobError {
             | Self::WhichFeed { .. }
             | Self::EmptyRange { .. }
             | Self::ForceWithoutDate => Verdict::FixConfiguration,
+            Self::Rejected { .. } => Verdict::FixData,
             Self::Generate(error) if error.is_usage() => Verdict::FixConfiguration,
             Self::Encrypt(error) if error.is_usage() => Verdict::FixConfiguration,
             Self::Build { source, .. }
@@ -326,6 +339,23 @@ impl JobError {
 
 fn did_you_mean(suggestion: Option<&str>) -> String {
     suggestion.map_or_else(String::new, |name| format!(", did you mean `{name}`?"))
+}
+
+fn rejection_message(feed: &str, files: &[(NaiveDate, RejectedFile)]) -> String {
+    use std::fmt::Write as _;
+    let mut message = match files.len() {
+        1 => format!("feed {feed}: a file was rejected, nothing of it is in raw"),
+        count => format!("feed {feed}: {count} files were rejected, nothing of them is in raw"),
+    };
+    message.push_str("; everything else went on:");
+    for (arrival_date, RejectedFile { file, reason, detail, .. }) in files {
+        let _ = write!(message, "\n  {file}, arrival date {arrival_date}: {reason}: {detail}");
+    }
+    message.push_str(
+        "\nThe next run takes in a corrected file under the same name; the same content is not read \
+         again.",
+    );
+    message
 }
 
 fn of_lake(error: &LakeError) -> Verdict {

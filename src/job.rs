@@ -5,6 +5,7 @@ mod check;
 mod ledger;
 mod maintain;
 mod recompute;
+mod rejections;
 mod replay;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,11 +24,12 @@ use crate::lake::{self, Lake, LakeError};
 use crate::record::{Outcome, RunLog, StageRecord};
 use crate::sources::{Source, SourceFile};
 use crate::stages::build::{self, Rebuild};
-use crate::stages::ingest;
+use crate::stages::ingest::{self, RejectedFile};
 use crate::stages::retention::{self, RetentionPlan};
 use crate::stages::rules::{self, RuleChange};
 use crate::stages::{StageContext, StageOutcome};
 use ledger::FilesOfDates;
+use rejections::{Rejections, listed};
 
 const CONFIG_HASH_CHARACTERS: usize = 16;
 
@@ -119,18 +121,19 @@ impl<'a> Job<'a> {
         self.progress.feed(&feed.name, todo.len() as u64);
         // A date that cannot be finished does not keep those asked for from being run.
         let mut failed = missing;
+        let mut rejected = Rejections::new(feed);
         for date in &first {
-            if let Err(error) = self.run_date(feed, *date, &files).await {
+            if let Err(error) = self.run_date(feed, *date, &files, &mut rejected).await {
                 failed.get_or_insert(error);
             }
         }
         self.recover(feed, unfinished).await;
         for date in asked.difference(&first) {
-            if let Err(error) = self.run_date(feed, *date, &files).await {
-                return Err(failed.unwrap_or(error));
+            if let Err(error) = self.run_date(feed, *date, &files, &mut rejected).await {
+                return rejected.after(Err(failed.unwrap_or(error)));
             }
         }
-        failed.map_or(Ok(()), Err)
+        rejected.after(failed.map_or(Ok(()), Err))
     }
 
     async fn run_date(
@@ -138,9 +141,10 @@ impl<'a> Job<'a> {
         feed: &FeedConfig,
         date: NaiveDate,
         files: &FilesOfDates,
+        rejected: &mut Rejections<'_>,
     ) -> Result<(), JobError> {
         let files = files.get(&date).map_or(&[][..], Vec::as_slice);
-        self.ingest_date(feed, date, files, LatePolicy::Bounded).await?;
+        rejected.add(date, self.ingest_date(feed, date, files, LatePolicy::Bounded).await?);
         self.build_date(feed, date, Rebuild::WhenPending).await?;
         self.retain(feed, date, Sweep::Recent).await?;
         self.progress.date_done();
@@ -162,12 +166,18 @@ impl<'a> Job<'a> {
         };
         self.see(feed, &todo, &files, late).await?;
         self.progress.feed(&feed.name, todo.len() as u64);
-        for date in todo {
-            self.ingest_date(feed, date, files.get(&date).map_or(&[], Vec::as_slice), late).await?;
-            self.keep_up(feed).await?;
-            self.progress.date_done();
-        }
-        Ok(())
+        let mut rejected = Rejections::new(feed);
+        let each_date = async {
+            for date in todo {
+                let files = files.get(&date).map(Vec::as_slice).unwrap_or_default();
+                rejected.add(date, self.ingest_date(feed, date, files, late).await?);
+                self.keep_up(feed).await?;
+                self.progress.date_done();
+            }
+            Ok(())
+        };
+        let ended = each_date.await;
+        rejected.after(ended)
     }
 
     /// Raw into ODS, for the dates asked for that have something to build.
@@ -236,8 +246,13 @@ impl<'a> Job<'a> {
     /// Notes in the log an error that came before or between the stages; that of a stage is
     /// there already.
     pub fn failed(&self, feed: &FeedConfig, error: &JobError) {
-        let is_noted =
-            |record: &StageRecord| record.feed == feed.name && record.outcome == Outcome::Failed;
+        let is_noted = |record: &StageRecord| {
+            let is_failure = match error {
+                JobError::Rejected { .. } => record.outcome == Outcome::Rejected,
+                _ => record.outcome == Outcome::Failed,
+            };
+            record.feed == feed.name && is_failure
+        };
         if !self.log.records().iter().any(is_noted) {
             self.note(Some(feed), error.stage(), Outcome::Failed, Some(error_chain(error)));
         }
@@ -281,11 +296,11 @@ impl<'a> Job<'a> {
         arrival_date: NaiveDate,
         files: &[SourceFile],
         late: LatePolicy,
-    ) -> Result<(), JobError> {
+    ) -> Result<Vec<RejectedFile>, JobError> {
         self.progress.stage("ingest", arrival_date);
         let (stage, timer) = (self.stage(feed), Timer::start());
         let result = ingest::ingest(&stage, arrival_date, files, late).await;
-        let result = result.map(|outcome| ((), outcome)).map_err(|source| {
+        let result = result.map(|did| (did.rejected_files.clone(), did)).map_err(|source| {
             let feed = feed.name.clone();
             JobError::Ingest { feed, arrival_date, source }
         });
@@ -423,6 +438,9 @@ impl<'a> Job<'a> {
     ) -> Result<T, JobError> {
         let (outcome, error, did, result) = match result {
             Ok((value, did)) if did.up_to_date => (Outcome::UpToDate, None, did, Ok(value)),
+            Ok((value, did)) if !did.rejected_files.is_empty() => {
+                (Outcome::Rejected, Some(listed(&did.rejected_files)), did, Ok(value))
+            }
             Ok((value, did)) => (Outcome::Done, None, did, Ok(value)),
             Err(error) => {
                 let chain = error_chain(&error);

@@ -22,9 +22,7 @@ use sessionlake::lake::TableName;
 use crate::support::workspace::{Workspace, date};
 
 /// Of a run that rejected a file.
-const REJECTED: i32 = 1;
-/// Whether the good files beside a rejected one are taken in.
-const OTHERS_GO_ON: bool = REJECTED == 3;
+const REJECTED: i32 = 3;
 /// More than this no kind of input may take. Measured: 100 MB lines and bombs at about half.
 const MAX_PEAK_KIB: u64 = 500 << 10;
 /// 2026-01-05.
@@ -84,15 +82,13 @@ impl Kind {
 
     fn listed(&self) -> String {
         let expected = match self.expected {
-            Expected::FileRejected if !OTHERS_GO_ON => "run fails",
             Expected::FileRejected => "file rejected",
             Expected::RowsRejected => "rows rejected",
             Expected::InRaw => "rows refused by the build",
             Expected::Taken(_) => "taken",
         };
         let (name, ending) = (self.name, self.ending);
-        let reason = if expected == "run fails" { "" } else { self.reason };
-        format!("| {ending} | {name} | {expected} | {reason} | {} |\n", self.exit_code())
+        format!("| {ending} | {name} | {expected} | {} | {} |\n", self.reason, self.exit_code())
     }
 }
 
@@ -232,12 +228,11 @@ fn each_kind_of_bad_input_has_its_verdict_and_the_good_rest_arrives() {
             Expected::InRaw => 3,
             Expected::Taken(rows) => rows,
         };
-        let goes_on = OTHERS_GO_ON || kind.expected != Expected::FileRejected;
         let is_told = match kind.expected {
             Expected::FileRejected => {
                 stderr.contains(kind.message)
                     && stderr.contains(&format!("bad.{}", kind.ending))
-                    && (is_known || !OTHERS_GO_ON)
+                    && is_known
             }
             Expected::RowsRejected | Expected::InRaw => is_known,
             Expected::Taken(_) => rejected.is_empty(),
@@ -257,7 +252,7 @@ fn each_kind_of_bad_input_has_its_verdict_and_the_good_rest_arrives() {
         expect(code == kind.exit_code(), "exit code");
         expect(is_told, "verdict");
         expect(raw(&bad) == rows_of_bad, "rows of the file");
-        expect(!goes_on || raw(&beside) == 2, "rows of the good file");
+        expect(raw(&beside) == 2, "rows of the good file");
         expect(peak <= MAX_PEAK_KIB, "memory");
     }
     assert!(wrong.is_empty(), "{}", wrong.concat());

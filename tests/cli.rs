@@ -7,6 +7,7 @@ mod catch_up;
 mod checks;
 mod clients;
 mod configuration;
+mod contract;
 mod damage;
 mod expressions;
 mod failures;

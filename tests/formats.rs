@@ -228,20 +228,21 @@ fn one_row() -> Vec<Row> {
 }
 
 #[test]
-fn a_cut_off_parquet_file_fails_the_run_and_leaves_nothing() {
+fn a_cut_off_parquet_file_is_rejected_and_leaves_nothing() {
     let workspace = Workspace::new();
     workspace.configure(&CONFIGURATION.replace("ENDING", "parquet"));
     let path = workspace.path("batches/2026-01-05.parquet");
     write_parquet(&path, &one_row());
     let whole = fs::read(&path).unwrap();
     fs::write(&path, &whole[..whole.len() - 6]).unwrap();
-    let failed = workspace.exec("run").code(1);
-    failed.stderr(contains("2026-01-05.parquet is not a Parquet file, or is damaged or cut off"));
+    let rejected = workspace.exec("run").code(3);
+    rejected.stderr(contains("truncated: the Parquet file")).stderr(contains("is cut off"));
     assert!(workspace.raw_lines(&["note"]).is_empty());
     fs::write(&path, &whole).unwrap();
     workspace.exec("run").code(0);
     assert_eq!(workspace.raw_lines(&["_line", "note", "price"]), ["1,a,1.0"]);
-    assert_eq!(workspace.lines(&TableName::Runs, &["error"]).len(), 4);
+    let outcomes = workspace.lines(&TableName::Runs, &["outcome"]);
+    assert_eq!(outcomes.iter().filter(|outcome| *outcome == "rejected").count(), 1);
 }
 
 #[test]
@@ -251,6 +252,6 @@ fn a_column_that_a_parquet_file_lacks_is_named() {
         CONFIGURATION.replace("ENDING", "parquet").replace("\"event_id\"\n", "\"Event\"\n");
     workspace.configure(&configuration);
     write_parquet(&workspace.path("batches/2026-01-05.parquet"), &one_row());
-    let failed = workspace.exec("run").code(1);
-    failed.stderr(contains("2026-01-05.parquet lacks `Event`"));
+    let rejected = workspace.exec("run").code(3);
+    rejected.stderr(contains("2026-01-05.parquet lacks `Event`"));
 }

@@ -13,8 +13,9 @@ use crate::telemetry::LogFormat;
 #[derive(Debug, Parser)]
 #[command(name = "sessionlake", version, about, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 done (also when nothing was left to do), 1 failed, 2 wrong \
-    use or configuration, 3 a check of severity error found rows, 4 another run committed first (try \
-    again), 130 and 143 stopped by a signal.\n\nExample:\n  sessionlake run --arrival-date 2026-01-08")]
+    use or configuration, 3 done but for files that were rejected, or a check of severity error \
+    found rows, 4 another run committed first (try again), 130 and 143 stopped by a \
+    signal.\n\nExample:\n  sessionlake run --arrival-date 2026-01-08")]
 pub(super) struct Arguments {
     #[command(flatten)]
     pub(super) global: Global,
@@ -387,6 +388,8 @@ pub(super) enum Status {
     Seen,
     /// Its rows are in raw.
     Loaded,
+    /// It was refused whole: nothing of it is in raw.
+    Rejected,
     /// The same content was delivered before under that name and date.
     SkippedDuplicate,
     /// Other content was delivered before under that name and date; this one is in raw, too.
@@ -398,6 +401,7 @@ impl From<Status> for FileStatus {
         match status {
             Status::Seen => Self::Seen,
             Status::Loaded => Self::Loaded,
+            Status::Rejected => Self::Rejected,
             Status::SkippedDuplicate => Self::SkippedDuplicate,
             Status::Changed => Self::Changed,
         }

@@ -13,7 +13,7 @@ use super::selection::select;
 use super::{check, files, maintain, output, quarantine, secret};
 use crate::config::{self, Config, FeedConfig, LoadOptions};
 use crate::engine::Engine;
-use crate::error::JobError;
+use crate::error::{JobError, Verdict};
 use crate::generate::{self, GenerateFormat, GenerateOptions};
 use crate::inspect::doctor;
 use crate::job::{Dates, Job};
@@ -145,6 +145,8 @@ pub(super) async fn on_feeds(
     let recorded = log.write(job.lake()).await;
     tracing::info!(requests = %job.lake().requests(), "asked of the store");
     output::run(global.output, &log)?;
+    // What failed weighs more than what was rejected.
+    errors.sort_by_key(|error| error.verdict() == Verdict::FixData);
     output::later_errors(global.log_format, &errors);
     match errors.into_iter().next() {
         Some(error) => Err(error),

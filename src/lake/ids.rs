@@ -3,6 +3,7 @@
 //! | id | table | version |
 //! |---|---|---|
 //! | `raw/<feed>/<arrival date>/<file>/<content hash>` | raw, quarantine | 1: this delivery is here; 2, in raw alone: it was withdrawn |
+//! | `rejected/<feed>/<arrival date>/<file>/<content hash>` | raw, quarantine | 1: this file was rejected whole, nothing of it is here |
 //! | `seen/<feed>/<arrival date>/<file>/<size>-<mtime>` | raw | 1: a file with this stat needs no hashing |
 //! | `ods/<feed>/<arrival date>` | ods | number of deliveries and withdrawals of that date built |
 //! | `ods/<feed>` | ods | arrival date of the last build, days since 1970: makes ODS commits exclude each other |
@@ -93,6 +94,13 @@ impl Ids {
     pub fn contains_delivery_of(&self, feed: &str, arrival_date: NaiveDate, file: &str) -> bool {
         let prefix = format!("raw/{feed}/{arrival_date}/{file}/");
         self.0.keys().any(|id| id.starts_with(&prefix))
+    }
+
+    /// The content hashes of a file of that name and arrival date that were rejected.
+    pub fn rejections_of(&self, feed: &str, arrival_date: NaiveDate, file: &str) -> Vec<String> {
+        let prefix = rejected(feed, arrival_date, file, "");
+        let hashes = self.0.keys().filter_map(|id| id.strip_prefix(&prefix));
+        hashes.filter(|hash| !hash.contains('/')).map(str::to_owned).collect()
     }
 
     /// Number of deliveries and withdrawals of one arrival date; it grows with every change.
@@ -260,6 +268,12 @@ pub fn delivery(
 ) -> String {
     let mark = mark(late);
     format!("raw/{feed}/{arrival_date}/{file}/{content_hash}{mark}")
+}
+
+/// The id of a file that was rejected whole: the same bytes under that name and arrival date are
+/// not looked at again, whatever the contract says then.
+pub fn rejected(feed: &str, arrival_date: NaiveDate, file: &str, content_hash: &str) -> String {
+    format!("rejected/{feed}/{arrival_date}/{file}/{content_hash}")
 }
 
 /// The id of a file's size and modification time, so that an unchanged file is not hashed again.

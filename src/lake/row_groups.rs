@@ -14,6 +14,7 @@ use deltalake::Path;
 use deltalake::kernel::Add;
 use deltalake::parquet::errors::ParquetError;
 use deltalake::parquet::file::writer::SerializedFileWriter;
+use object_store::ObjectStoreExt as _;
 use object_store::buffered::BufWriter;
 use tokio::io::AsyncWriteExt as _;
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -249,13 +250,23 @@ impl RowGroupWriter {
         self.finish_file().await
     }
 
-    /// Gives the files up, after a failure of the source.
+    /// Gives the files up, after a failure of the source: also those that were finished leave the
+    /// store. What cannot be removed is left to a full vacuum.
     pub async fn abort(self) {
-        let Some(mut file) = self.file else {
-            return;
+        for encoding in self.encoding {
+            encoding.abort();
+        }
+        let unfinished = match self.file {
+            Some(mut file) => file.upload.abort().await,
+            None => Ok(()),
         };
-        if let Err(error) = file.upload.abort().await {
+        if let Err(error) = unfinished {
             tracing::warn!(table = %self.name, %error, "could not remove unfinished files");
+        }
+        for add in &self.adds {
+            if let Err(error) = self.store.delete(&Path::from(add.path.as_str())).await {
+                tracing::warn!(table = %self.name, %error, file = %add.path, "could not remove it");
+            }
         }
     }
 }

@@ -183,7 +183,7 @@ fn errors(records: &[StageRecord]) -> BTreeMap<&str, String> {
         let error = match record.outcome {
             Outcome::Failed => record.error.clone().unwrap_or_default(),
             Outcome::Interrupted => "the run was stopped by a signal".to_owned(),
-            Outcome::Done | Outcome::UpToDate => continue,
+            Outcome::Done | Outcome::Rejected | Outcome::UpToDate => continue,
         };
         errors.entry(record.feed.as_str()).or_insert(error);
     }

@@ -30,6 +30,8 @@ use files::{FileLog, Place};
 pub enum Outcome {
     /// It did its work.
     Done,
+    /// It did its work, but for files that it rejected.
+    Rejected,
     /// There was nothing left to do.
     UpToDate,
     /// It failed and committed nothing.
@@ -43,6 +45,7 @@ impl Outcome {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Done => "done",
+            Self::Rejected => "rejected",
             Self::UpToDate => "up_to_date",
             Self::Failed => "failed",
             Self::Interrupted => "interrupted",
@@ -65,7 +68,7 @@ pub struct StageRecord {
     pub seconds: f64,
     /// How it ended.
     pub outcome: Outcome,
-    /// The error with its causes.
+    /// The error with its causes, or the files that were rejected.
     pub error: Option<String>,
     /// Hash of the feed's effective configuration.
     pub config_hash: String,

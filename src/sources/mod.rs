@@ -18,6 +18,7 @@ mod parallel;
 mod parquet;
 mod raw_batch;
 mod reader;
+mod verdict;
 
 pub use delivered::FileReader;
 pub use discovery::{DiscoveryError, Source, SourceFile};
@@ -29,3 +30,4 @@ pub use parquet::ParquetReader;
 pub use reader::{
     ParsedBatch, RecordReader, RejectReason, RejectedRecord, SourceError, TextFormat,
 };
+pub use verdict::FileVerdict;

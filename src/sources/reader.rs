@@ -419,11 +419,28 @@ pub enum SourceError {
         /// The columns that are there, in the file's order.
         header: Vec<String>,
     },
-    /// A file that Parquet's reader does not take.
+    /// The first bytes are not those of a Parquet file.
     #[error(
-        "{} is not a Parquet file, or is damaged or cut off; deliver the file again",
+        "{} is not a Parquet file; deliver one, or correct the format of the feed",
         .path.display()
     )]
+    NotParquet {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A Parquet file whose last bytes are not there.
+    #[error(
+        "the Parquet file {} is cut off, its end is missing; deliver the file again",
+        .path.display()
+    )]
+    CutOff {
+        /// The file.
+        path: PathBuf,
+        /// The reader's reason.
+        source: ParquetError,
+    },
+    /// A Parquet file that its reader does not take.
+    #[error("the Parquet file {} is damaged; deliver the file again", .path.display())]
     Parquet {
         /// The file.
         path: PathBuf,

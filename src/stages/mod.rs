@@ -36,6 +36,7 @@ use crate::lake::Lake;
 use crate::lake::commits::{Provenance, replanning};
 use crate::lake::files::FileTotals;
 use checks::CheckResult;
+use ingest::RejectedFile;
 use ingest::outcome::FileOutcome;
 use merge::ConflictExample;
 use withdraw::Withdrawn;
@@ -110,6 +111,9 @@ pub struct StageOutcome {
     pub version_after: Option<u64>,
     /// Nothing was left to do.
     pub up_to_date: bool,
+    /// Source files of which nothing was taken, because of what they hold.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rejected_files: Vec<RejectedFile>,
     /// What became of each file that was not known before; `files` holds it.
     #[serde(skip)]
     pub files: Vec<FileOutcome>,

@@ -61,7 +61,7 @@ fn empty() -> Vec<Kind> {
         kind("jsonl", "empty", |_| vec![], "empty", "is empty"),
         kind("csv.gz", "empty", |_| vec![], "empty", "is empty"),
         kind("csv.gz", "nothing, compressed", |_| gzip(b""), "empty", "is empty"),
-        kind("parquet", "empty", |_| vec![], "empty", ""),
+        kind("parquet", "empty", |_| vec![], "empty", "is empty"),
     ]
 }
 

@@ -116,14 +116,25 @@ fn a_file_of_the_same_content_is_skipped_and_one_of_new_content_has_changed() {
     workspace.exec("files --feed other").code(2).stderr(contains("events"));
 }
 
+/// Puts a file where the folder of an arrival date in raw must be: no row of it can be written.
+fn obstruct(workspace: &Workspace, arrival_date: &str) {
+    let folder = workspace.path(&format!("lake/raw/events/_updated_at={arrival_date}"));
+    std::fs::create_dir_all(folder.parent().unwrap()).unwrap();
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+    std::fs::write(folder, "").unwrap();
+}
+
 #[test]
 fn a_run_that_failed_says_why_its_file_was_not_taken_in() {
     let workspace = workspace();
-    workspace.write_batch("2026-01-07.csv", "nothing,of,the,kind\n1,2,3,4\n");
+    workspace.write_batch("2026-01-07.csv", &batch(&["u9,click,2026-01-07T10:00:00Z,"]));
+    obstruct(&workspace, "2026-01-07");
     workspace.exec("run").code(1);
     let file = &workspace.json("files --status seen")["files"][0];
     assert_eq!(file["file"], "2026-01-07.csv");
-    assert!(file["error"].as_str().unwrap().contains("user_id"), "{file}");
+    assert!(file["error"].as_str().unwrap().contains("raw/events"), "{file}");
     // It came to its end, so that the next one of another date has nothing to finish.
     workspace.write_batch("2026-01-08.csv", &batch(&["u9,click,2026-01-08T10:00:00Z,"]));
     workspace.exec("run --arrival-date 2026-01-08").code(0).stderr(is_empty());
@@ -174,12 +185,12 @@ fn a_date_that_was_ingested_alone_is_built_before_the_date_asked_for() {
 fn what_cannot_be_finished_does_not_keep_the_date_asked_for_from_being_run() {
     let workspace = workspace();
     kill(&workspace, "run --arrival-date 2026-01-05", "raw_before_commit");
-    workspace.write_batch("2026-01-05.csv", "nothing,of,the,kind\n1,2,3,4\n");
-    workspace.exec("run --arrival-date 2026-01-06").code(1).stderr(contains("2026-01-05.csv"));
+    obstruct(&workspace, "2026-01-05");
+    workspace.exec("run --arrival-date 2026-01-06").code(1).stderr(contains("2026-01-05, failed"));
     assert_eq!(workspace.ods_lines(&["_updated_at"]), ["2026-01-06"; 3]);
     // It was told, and is the next catch-up's to try again.
     workspace.exec("run --arrival-date 2026-01-06").code(0).stderr(is_empty());
-    workspace.exec("run").code(1).stderr(contains("2026-01-05.csv"));
+    workspace.exec("run").code(1).stderr(contains("2026-01-05, failed"));
 }
 
 #[test]

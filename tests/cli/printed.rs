@@ -102,11 +102,10 @@ fn a_reprocess_balances_too() {
 #[test]
 fn a_failed_run_prints_its_document_too() {
     let workspace = empty_workspace();
-    workspace.write_batch("2026-01-05.csv", "nothing,of,the,kind\n1,2,3,4\n");
-    let failed = workspace.exec("run --output json").code(1);
+    let failed = workspace.exec("run --arrival-date 2026-01-05 --output json").code(1);
     let run: Value = serde_json::from_str(&stdout_of(&failed)).unwrap();
     assert_eq!(run["stages"][0]["outcome"], "failed");
-    assert!(run["stages"][0]["error"].as_str().unwrap().contains("2026-01-05.csv"));
+    assert!(run["stages"][0]["error"].as_str().unwrap().contains("2026-01-05"));
 }
 
 #[test]
@@ -146,15 +145,18 @@ fn json_logs_are_one_object_a_line() {
 #[test]
 fn the_error_is_a_line_of_json_logs_too() {
     let workspace = workspace();
-    workspace.write_batch("2026-01-07.csv", "nothing,of,the,kind\n1,2,3,4\n");
     // Whatever the filter of the logs, the error is told.
-    for filter in ["", "off"] {
-        let failed = workspace.exec_with("run --log-format json", &[("RUST_LOG", filter)]).code(1);
+    for (filter, bad) in [("", "nothing,of,the,kind\n"), ("off", "nothing,of,that,kind\n")] {
+        workspace.write_batch("2026-01-07.csv", bad);
+        let failed = workspace.exec_with("run --log-format json", &[("RUST_LOG", filter)]).code(3);
         let error = last_log_line(&stderr_of(&failed));
         assert_eq!(error["level"], "ERROR");
         assert_eq!(error["fields"]["stage"], "ingest");
         let message = error["fields"]["message"].as_str().unwrap();
-        assert!(message.contains("2026-01-07.csv") && message.contains("because"), "{message}");
+        assert!(
+            message.contains("2026-01-07.csv") && message.contains("missing_column"),
+            "{message}"
+        );
         assert!(error["timestamp"].as_str().unwrap().ends_with('Z'), "{error}");
         assert!(error["target"].is_string(), "{error}");
     }
@@ -166,7 +168,7 @@ fn the_errors_of_all_feeds_and_of_the_start_are_json_too() {
     let absent = CONFIGURATION.replace("\"user_id\"", "\"absent\"");
     let feeds = ["one", "two"].map(|name| absent.replace("\"events\"", &format!("\"{name}\"")));
     workspace.configure(&feeds.concat());
-    let stderr = stderr_of(&workspace.exec("run --log-format json").code(1));
+    let stderr = stderr_of(&workspace.exec("run --log-format json").code(3));
     let errors = log_lines(&stderr);
     assert_eq!(errors.iter().filter(|error| error["level"] == "ERROR").count(), 2, "{stderr}");
     let failed = workspace.exec("run --log-format json --config none.toml").code(2);

@@ -16,6 +16,8 @@ use deltalake::parquet::file::reader::{ChunkReader, Length};
 use super::super::location::{Location, StoredObject};
 use super::super::reader::SourceError;
 
+/// The first and the last bytes of a Parquet file.
+const MAGIC: &[u8] = b"PAR1";
 /// Bytes of all blocks that are kept.
 const KEPT_BYTES: usize = 32 << 20;
 /// The largest block.
@@ -73,6 +75,23 @@ impl FileBytes {
     /// Why the file could not be read, once.
     pub(super) fn take_failure(&self) -> Option<io::Error> {
         self.0.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Whether the first bytes are those of a Parquet file.
+    pub(super) fn begins_with_magic(&self) -> io::Result<bool> {
+        Ok(self.block(0)?.starts_with(MAGIC))
+    }
+
+    /// Whether the last ones are.
+    pub(super) fn ends_with_magic(&self) -> io::Result<bool> {
+        let magic_bytes = MAGIC.len() as u64;
+        let start = self.0.bytes.saturating_sub(magic_bytes);
+        // The four bytes may lie in two blocks.
+        let mut end = self.bytes_at(start)?.to_vec();
+        if end.len() < MAGIC.len() {
+            end.extend_from_slice(&self.bytes_at(start + end.len() as u64)?);
+        }
+        Ok(self.0.bytes >= 2 * magic_bytes && end.as_slice() == MAGIC)
     }
 
     /// The block of that number; shorter at the end of the file, empty behind it.

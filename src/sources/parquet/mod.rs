@@ -21,6 +21,7 @@ use deltalake::parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
 use deltalake::parquet::errors::ParquetError;
+use deltalake::parquet::file::reader::Length as _;
 
 use self::bytes::FileBytes;
 use self::text::Form;
@@ -155,9 +156,26 @@ impl ParquetReader {
 
 fn metadata(location: &Location) -> Result<ArrowReaderMetadata, SourceError> {
     let file = FileBytes::open(location, 0)?;
+    if file.len() == 0 {
+        return Err(SourceError::Empty { path: location.path().to_owned() });
+    }
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    ArrowReaderMetadata::load(&file, options)
-        .map_err(|source| not_read(location.path(), &file, source))
+    ArrowReaderMetadata::load(&file, options).map_err(|source| {
+        let path = location.path().to_owned();
+        match not_read(location.path(), &file, source) {
+            SourceError::Parquet { source, .. } => {
+                match (file.begins_with_magic(), file.ends_with_magic()) {
+                    (Ok(false), _) => SourceError::NotParquet { path },
+                    (Ok(true), Ok(false)) => SourceError::CutOff { path, source },
+                    (Ok(true), Ok(true)) => SourceError::Parquet { path, source },
+                    (Err(source), _) | (_, Err(source)) => {
+                        SourceError::reading_failed(path, source)
+                    }
+                }
+            }
+            failure => failure,
+        }
+    })
 }
 
 /// Either the file could not be read, or what is in it.

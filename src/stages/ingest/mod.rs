@@ -3,18 +3,20 @@
 //! ```text
 //! plan       which files raw does not hold yet
 //! reading    file -> records in columns, in file order    (several threads, one pass: hash too)
-//! delivery   records -> raw row groups, quarantine -> one commit
+//! taking     records -> raw row groups; a file that is rejected leaves nothing in them
+//! delivery   quarantine, raw -> one commit each
 //! ```
 
 mod delivery;
 pub mod outcome;
 mod reading;
 pub mod recovery;
+mod rejection;
+mod taking;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::NaiveDate;
-use tokio::task::spawn_blocking;
 
 use super::error::IngestError;
 use super::mapping::named_columns;
@@ -26,6 +28,11 @@ use crate::lake::{LakeError, TableName};
 use crate::sources::SourceFile;
 use delivery::Delivery;
 use outcome::{FileOutcome, FileStatus};
+pub use rejection::RejectedFile;
+use rejection::content_hash;
+
+/// Of a file that comes again with another time.
+const REJECTED_BEFORE: &str = "the same content was rejected before; quarantine says why";
 
 /// A file that raw does not hold yet.
 struct NewFile<'f> {
@@ -34,6 +41,18 @@ struct NewFile<'f> {
     content_hash: Option<String>,
     /// What it is when its rows are in raw.
     status: FileStatus,
+}
+
+impl NewFile<'_> {
+    /// What was read is what the file still holds and what was planned with.
+    fn check_unchanged(&self, hash: &str) -> Result<(), IngestError> {
+        let is_as_planned = self.content_hash.as_ref().is_none_or(|planned| planned == hash);
+        if is_as_planned && self.file.is_unchanged()? {
+            Ok(())
+        } else {
+            Err(IngestError::ChangedWhileRead { path: self.file.path.clone() })
+        }
+    }
 }
 
 /// What raw and the files say of each other.
@@ -119,8 +138,8 @@ fn marks_known(late: LatePolicy) -> &'static [LatePolicy] {
 
 /// A file is known by its size and time, else by its content.
 ///
-/// The content is looked at ahead only where raw has a delivery of that name and date: any other
-/// file is new whatever it holds.
+/// The content is looked at ahead only where raw has a delivery of that name and date, or where one
+/// was rejected: any other file is new whatever it holds.
 async fn plan<'f>(
     feed: &str,
     arrival_date: NaiveDate,
@@ -136,7 +155,9 @@ async fn plan<'f>(
             continue;
         }
         plan.seen.push(seen(late));
-        if !known.contains_delivery_of(feed, arrival_date, &file.name) {
+        let is_named = known.contains_delivery_of(feed, arrival_date, &file.name)
+            || !known.rejections_of(feed, arrival_date, &file.name).is_empty();
+        if !is_named {
             plan.new.push(NewFile { file, content_hash: None, status: FileStatus::Loaded });
             continue;
         }
@@ -147,9 +168,16 @@ async fn plan<'f>(
         let is_withdrawn = [LatePolicy::Bounded, LatePolicy::Accepted]
             .into_iter()
             .any(|mark| known.is_withdrawn(&delivery(mark)));
-        if is_known || is_withdrawn {
+        let is_rejected = known.contains(&ids::rejected(feed, arrival_date, &file.name, &hash));
+        let of_before = if is_known || is_withdrawn {
+            Some((FileStatus::SkippedDuplicate, None))
+        } else {
+            is_rejected.then(|| (FileStatus::Rejected, Some(REJECTED_BEFORE.to_owned())))
+        };
+        if let Some((status, error)) = of_before {
             plan.skipped.push(FileOutcome {
-                status: FileStatus::SkippedDuplicate,
+                status,
+                error,
                 content_hash: Some(hash),
                 ..FileOutcome::seen(file, arrival_date, late)
             });
@@ -169,14 +197,6 @@ fn status_of_known(deliveries: &[ids::Delivery], file: &SourceFile, hash: &str) 
         FileStatus::Changed
     } else {
         FileStatus::Loaded
-    }
-}
-
-async fn content_hash(file: &SourceFile) -> Result<String, IngestError> {
-    let read = file.clone();
-    match spawn_blocking(move || read.content_hash()).await {
-        Ok(hash) => Ok(hash?),
-        Err(_) => Err(IngestError::Interrupted { path: file.path.clone() }),
     }
 }
 

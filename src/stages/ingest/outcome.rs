@@ -17,6 +17,8 @@ pub enum FileStatus {
     Seen,
     /// Its rows are in raw.
     Loaded,
+    /// It was refused whole: nothing of it is in raw.
+    Rejected,
     /// The same content was delivered before under that name and date.
     SkippedDuplicate,
     /// Another content was delivered before under that name and date; this one is in raw, too.
@@ -25,7 +27,8 @@ pub enum FileStatus {
 
 impl FileStatus {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Seen, Self::Loaded, Self::SkippedDuplicate, Self::Changed];
+    pub const ALL: [Self; 5] =
+        [Self::Seen, Self::Loaded, Self::Rejected, Self::SkippedDuplicate, Self::Changed];
 
     /// The status of a name in `files`.
     pub fn of_name(name: &str) -> Option<Self> {
@@ -37,6 +40,7 @@ impl FileStatus {
         match self {
             Self::Seen => "seen",
             Self::Loaded => "loaded",
+            Self::Rejected => "rejected",
             Self::SkippedDuplicate => "skipped_duplicate",
             Self::Changed => "changed",
         }

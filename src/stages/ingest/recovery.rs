@@ -8,6 +8,7 @@ use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, lit};
 use datafusion::prelude::ident;
 
+use super::REJECTED_BEFORE;
 use super::outcome::{FileOutcome, FileStatus};
 use crate::lake::TableName;
 use crate::lake::contracts::UPDATED_AT;
@@ -36,6 +37,17 @@ pub async fn recover(
     let deliveries = known.deliveries_of(feed, file.arrival_date);
     let mut of_file = deliveries.into_iter().filter(|delivery| delivery.file == file.file);
     let (first, second) = (of_file.next(), of_file.next());
+    let rejections = known.rejections_of(feed, file.arrival_date, &file.file);
+    if first.is_none() && !rejections.is_empty() {
+        return Ok(Some(FileOutcome {
+            content_hash: rejections.into_iter().next(),
+            status: FileStatus::Rejected,
+            rows: Some(0),
+            rows_rejected: Some(0),
+            error: Some(REJECTED_BEFORE.to_owned()),
+            ..file.clone()
+        }));
+    }
     let content_hash = first.filter(|_| second.is_none()).map(|delivery| delivery.content_hash);
     let context = stage.engine.context(chrono_tz::Tz::UTC);
     let failed = |table: &TableName| {
