@@ -5,7 +5,7 @@ use predicates::str::{contains, is_empty};
 
 use super::{empty_workspace, workspace};
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "run",
     "ingest",
     "build",
@@ -19,6 +19,7 @@ const COMMANDS: [&str; 13] = [
     "doctor",
     "generate",
     "config",
+    "secret",
 ];
 
 #[test]
@@ -31,6 +32,8 @@ fn every_command_has_a_help_with_an_example() {
         "quarantine list",
         "quarantine show",
         "quarantine replay",
+        "secret encrypt",
+        "secret keygen",
     ];
     for command in COMMANDS.into_iter().chain(below) {
         let help = workspace.stdout(&format!("{command} --help"));
