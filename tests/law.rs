@@ -378,7 +378,7 @@ fn difference(found: &[Expected], expected: &[Expected]) -> String {
 
 fn obeys_the_law(history: &History) -> Result<(), TestCaseError> {
     let mut happening = Happening {
-        workspace: Workspace::new(),
+        workspace: Workspace::in_memory(),
         rng: ChaCha8Rng::seed_from_u64(history.order_seed),
         configuration: history.configuration,
         recorded: Recorded::first(&history.configuration),

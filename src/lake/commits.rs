@@ -115,17 +115,24 @@ pub async fn commit(
         let version = i64::try_from(read_version).unwrap_or(i64::MAX);
         ids.push(ids::transaction(REMOVAL, version));
     }
-    let properties = properties(metadata, ids);
+    let properties =
+        CommitProperties::default().with_metadata(metadata).with_application_transactions(ids);
     let mut actions: Vec<Action> = Vec::new();
     actions.extend(change.metadata.map(Action::Metadata));
     actions.extend(change.removes.into_iter().map(Action::Remove));
     actions.extend(change.adds.into_iter().map(Action::Add));
-    let finalized = CommitBuilder::from(properties)
+    let prepared = CommitBuilder::from(properties)
         .with_actions(actions)
         .build(Some(state as &dyn TableReference), table.log_store(), operation)
-        .await;
-    let source = match finalized {
-        Ok(finalized) => return Ok(finalized.version()),
+        .into_prepared_commit_future();
+    // What the library would do after the commit is left out: a replay of the log up to it, which the
+    // next load does again, a list of the whole log and a checkpoint, which are for `upkeep`.
+    let committed = match prepared.await {
+        Ok(prepared) => prepared.await,
+        Err(source) => Err(source),
+    };
+    let source = match committed {
+        Ok(committed) => return Ok(committed.version),
         Err(source) => source,
     };
     let newer = newer_commits(table, read_version).await.unwrap_or_else(|error| {
@@ -224,17 +231,6 @@ pub async fn replanning<T, E: fmt::Display>(
             ended => return ended,
         }
     }
-}
-
-/// Left to itself, the library would list the whole log after every commit to see what has expired,
-/// and write a checkpoint wherever the version falls on a multiple: [`super::upkeep`] does both,
-/// once per arrival date at most.
-fn properties(metadata: HashMap<String, Value>, ids: Vec<Transaction>) -> CommitProperties {
-    CommitProperties::default()
-        .with_create_checkpoint(false)
-        .with_cleanup_expired_logs(Some(false))
-        .with_metadata(metadata)
-        .with_application_transactions(ids)
 }
 
 /// Provenance, and for a merge its metrics, under the names that readers of a table's history know.

@@ -172,7 +172,10 @@ impl Window {
         self.end -= self.start;
         self.start = 0;
         let filled = self.end + self.block_bytes;
-        if self.buffer.len() < filled {
+        if self.buffer.is_empty() {
+            // Zeroed by the system, page by page as a file fills them: most files are small.
+            self.buffer = vec![0; filled];
+        } else if self.buffer.len() < filled {
             self.buffer.resize(filled, 0);
         }
         let read = input.fill(&mut self.buffer[self.end..filled], self.line)?;

@@ -50,10 +50,22 @@ impl Workspace {
         Self::within(tempfile::tempdir().unwrap())
     }
 
+    /// A workspace in memory where the system offers that, for one small lake of very many.
+    pub fn in_memory() -> Self {
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        Self::within(folder.unwrap())
+    }
+
     /// A workspace in an empty folder.
     pub fn within(folder: tempfile::TempDir) -> Self {
         fs::create_dir(folder.path().join("batches")).unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        // Of several threads, as in the program: on a runtime of one, the library starts another
+        // one for every look at a log.
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
         Self { folder, runtime }
     }
 
