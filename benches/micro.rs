@@ -129,7 +129,8 @@ fn sessions_by_the_walk(bencher: Bencher<'_, '_>) {
         for _ in 0..ROWS / EVENTS_OF_KEY {
             let mut delivered = events.clone();
             let mut counts = DeliveryCounts::default();
-            let mut merged = merge_delivered(&ids, &mut Vec::new(), &mut delivered, &mut counts);
+            let mut merged =
+                merge_delivered(&ids, &mut Vec::new(), &mut delivered, &mut counts, |_| ());
             recompute(&ids, &mut merged, &[], &[LIMITS]);
             black_box(merged);
         }

@@ -36,12 +36,35 @@ pub enum JobError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// `--feed` names no feed.
-    #[error("no feed is named `{name}`; the configuration has {known}")]
+    #[error("no feed is named `{name}`{}; the configuration has {known}", did_you_mean(suggestion.as_deref()))]
     UnknownFeed {
         /// What was asked for.
         name: String,
+        /// What was probably meant.
+        suggestion: Option<String>,
         /// What there is.
         known: String,
+    },
+    /// `--client` names no client.
+    #[error(
+        "no client is named `{name}`{}; the configuration has {known}",
+        did_you_mean(suggestion.as_deref())
+    )]
+    UnknownClient {
+        /// What was asked for.
+        name: String,
+        /// What was probably meant.
+        suggestion: Option<String>,
+        /// What there is.
+        known: String,
+    },
+    /// `--feed` or `--client` is no pattern.
+    #[error("`{pattern}` is not a pattern of names; write for example '*/events'")]
+    BadPattern {
+        /// What was asked for.
+        pattern: String,
+        /// What is wrong with it.
+        source: glob::PatternError,
     },
     /// A file is delivered to one feed.
     #[error("--file names a delivery of one feed; say of which with --feed ({known})")]
@@ -238,6 +261,8 @@ impl JobError {
             Self::Config(_)
             | Self::UnknownFeed { .. }
             | Self::UnknownCheck { .. }
+            | Self::UnknownClient { .. }
+            | Self::BadPattern { .. }
             | Self::WhichFeed { .. }
             | Self::EmptyRange { .. }
             | Self::ForceWithoutDate => "config",
@@ -264,6 +289,8 @@ impl JobError {
             Self::Config(_)
             | Self::UnknownFeed { .. }
             | Self::UnknownCheck { .. }
+            | Self::UnknownClient { .. }
+            | Self::BadPattern { .. }
             | Self::WhichFeed { .. }
             | Self::EmptyRange { .. }
             | Self::ForceWithoutDate => Verdict::FixConfiguration,
@@ -295,6 +322,10 @@ impl JobError {
             Verdict::FixInput | Verdict::Bug => 1,
         })
     }
+}
+
+fn did_you_mean(suggestion: Option<&str>) -> String {
+    suggestion.map_or_else(String::new, |name| format!(", did you mean `{name}`?"))
 }
 
 fn rejection_message(feed: &str, files: &[(NaiveDate, RejectedFile)]) -> String {

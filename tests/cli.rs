@@ -5,6 +5,7 @@
 
 mod catch_up;
 mod checks;
+mod clients;
 mod configuration;
 mod contract;
 mod damage;

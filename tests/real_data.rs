@@ -94,6 +94,7 @@ fn a_year_of_online_retail_is_sessionized_as_the_reference_does() {
     report("online_retail", files.len(), &balance, began.elapsed());
 
     let reading = read_retail(&files);
+    assert_examples(&records, &reading.delivered);
     assert_eq!(balance, Balance::expected(&reading.delivered, reading.rejected));
     let known = Balance {
         read: 541_909,
@@ -165,6 +166,37 @@ fn git_history_with_its_real_lateness_is_sessionized_as_the_reference_does() {
     assert!(reading.rejected["beyond_update_depth"] > 0, "the history is not late");
     assert_eq!(balance, Balance::expected(&reading.delivered, reading.rejected));
     assert_same(&workspace.ods(&["change"]), &expected_ods(&reading.delivered, &[LIMITS]));
+}
+
+/// Every build with conflicting duplicates shows some, as they were delivered.
+fn assert_examples(records: &[StageRecord], delivered: &[Delivered]) {
+    let mut versions: BTreeMap<_, BTreeSet<&[Option<String>]>> = BTreeMap::new();
+    for row in delivered {
+        let event = (&*row.user_id, &*row.product_code, &*row.event_id, row.timestamp_micros);
+        versions.entry(event).or_default().insert(&row.attributes);
+    }
+    let names = ["InvoiceNo", "Description", "Quantity", "UnitPrice"];
+    for build in records.iter().filter(|record| record.stage == "build") {
+        let conflicting = build.did.rows_conflicting_duplicates.unwrap();
+        let examples = &build.did.conflicting_examples;
+        assert_eq!(count(examples.len()), conflicting.min(5), "{:?}", build.arrival_date);
+        for example in examples {
+            let timestamp = example.timestamp.replace('T', " ").replace('Z', "");
+            let event = (&*example.user_id, &*example.product_code, &*example.event_id);
+            let versions = &versions[&(event.0, event.1, event.2, micros(&timestamp))];
+            let nulls_last = |values: &&&[Option<String>]| {
+                values.iter().map(|value| (value.is_none(), value.clone())).collect::<Vec<_>>()
+            };
+            let kept = versions.iter().min_by_key(nulls_last).unwrap();
+            let is_other = |other: &&[Option<String>]| {
+                names.iter().enumerate().all(|(at, name)| match example.attributes.get(*name) {
+                    Some(values) => *values == (kept[at].clone(), other[at].clone()),
+                    None => kept[at] == other[at],
+                })
+            };
+            assert!(versions.iter().any(is_other), "{example:?} of {versions:?}");
+        }
+    }
 }
 
 fn retail_configuration(folder: &Path) -> String {

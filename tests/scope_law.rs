@@ -161,7 +161,7 @@ impl Ods {
             held.iter().enumerate().map(|(row, held)| event(row, Some(held.session))).collect();
         let mut new: Vec<KeyEvent> =
             (held.len()..rows.0.len()).map(|row| event(row, None)).collect();
-        let mut events = merge_delivered(&rows, &mut known, &mut new, counts);
+        let mut events = merge_delivered(&rows, &mut known, &mut new, counts, |_| ());
         recompute(&rows, &mut events, &[], &self.limits);
         let now = events
             .iter()

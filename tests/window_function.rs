@@ -67,7 +67,7 @@ fn walked(given: &[Given], limits: Limits, lookback_micros: i64) -> Vec<Session>
         })
         .collect();
     let mut counts = DeliveryCounts::default();
-    let mut events = merge_delivered(&ids, &mut Vec::new(), &mut delivered, &mut counts);
+    let mut events = merge_delivered(&ids, &mut Vec::new(), &mut delivered, &mut counts, |_| ());
     recompute(&ids, &mut events, &[], &[limits]);
     events.iter().map(|event| event.session).collect()
 }

@@ -28,6 +28,10 @@ pub(super) struct Global {
     /// Configuration file [default: ./sessionlake.toml]
     #[arg(long, value_name = "FILE", global = true)]
     pub(super) config: Option<PathBuf>,
+    /// Environment whose file, such as sessionlake.prod.toml for prod, is laid over the
+    /// configuration file [default: $SESSIONLAKE_ENV, else none]
+    #[arg(long, value_name = "NAME", global = true)]
+    pub(super) env: Option<String>,
     #[arg(
         long,
         help = "Where the tables live: a folder, or s3://bucket/prefix (overrides the configuration)",
@@ -137,12 +141,24 @@ pub(super) enum Command {
     },
 }
 
+/// Which feeds.
+#[derive(Debug, Args)]
+pub(super) struct WhichFeeds {
+    /// Only this feed, or those that match, such as '*/events' (may be given several times)
+    /// [default: all]
+    #[arg(long, value_name = "NAME")]
+    pub(super) feed: Vec<String>,
+    /// Only the feeds of this client, or of those that match, such as 'gard*' (may be given
+    /// several times); --feed then needs no client before the name
+    #[arg(long, value_name = "NAME")]
+    pub(super) client: Vec<String>,
+}
+
 /// Which feeds, and under which settings.
 #[derive(Debug, Args)]
 pub(super) struct FeedArgs {
-    /// Only this feed (may be given several times) [default: all]
-    #[arg(long, value_name = "NAME")]
-    pub(super) feed: Vec<String>,
+    #[command(flatten)]
+    pub(super) which: WhichFeeds,
     /// Override a setting: session.timeout=10m, events:session.timeout=10m for one feed, or
     /// engine.memory_limit=512MB
     #[arg(long, value_name = "KEY=VALUE")]
@@ -159,6 +175,13 @@ pub(super) struct FeedArgs {
     /// Short for --set engine.spill_dir=FOLDER
     #[arg(long, value_name = "FOLDER")]
     pub(super) spill_dir: Option<String>,
+}
+
+impl WhichFeeds {
+    /// Whether every feed is meant.
+    pub(super) fn is_all(&self) -> bool {
+        self.feed.is_empty() && self.client.is_empty()
+    }
 }
 
 /// Which arrival dates.
@@ -276,9 +299,8 @@ pub(super) struct FilesArgs {
     pub(super) status: Vec<Status>,
     #[command(flatten)]
     pub(super) dates: DateArgs,
-    /// Only this feed (may be given several times) [default: all]
-    #[arg(long, value_name = "NAME")]
-    pub(super) feed: Vec<String>,
+    #[command(flatten)]
+    pub(super) which: WhichFeeds,
     /// Override a setting, as for run
     #[arg(long, value_name = "KEY=VALUE")]
     pub(super) set: Vec<String>,
@@ -313,9 +335,8 @@ pub(super) struct EntryArgs {
     /// Only entries of this reason (may be given several times) [default: all]
     #[arg(long, value_name = "REASON")]
     pub(super) reason: Vec<String>,
-    /// Only this feed (may be given several times) [default: all]
-    #[arg(long, value_name = "NAME")]
-    pub(super) feed: Vec<String>,
+    #[command(flatten)]
+    pub(super) which: WhichFeeds,
     /// Override a setting, as for run
     #[arg(long, value_name = "KEY=VALUE")]
     pub(super) set: Vec<String>,
@@ -401,6 +422,8 @@ pub(super) struct CheckArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
+    #[command(flatten)]
+    pub(super) which: WhichFeeds,
     /// Override a setting, as for run
     #[arg(long, value_name = "KEY=VALUE")]
     pub(super) set: Vec<String>,

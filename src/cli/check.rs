@@ -1,9 +1,10 @@
 //! The command `check`.
 
 use super::args::{CheckArgs, Global};
-use super::commands::{Ended, dates, load, select, settings, validate};
+use super::commands::{Ended, dates, load, settings, validate};
 use super::output;
 use super::progress::Bar;
+use super::selection::select;
 use crate::config::FeedConfig;
 use crate::error::JobError;
 use crate::job::Job;
@@ -12,7 +13,7 @@ use crate::record::RunLog;
 /// Asks every check of every feed, whatever one of them finds.
 pub(super) async fn check(global: &Global, args: &CheckArgs) -> Result<Ended, JobError> {
     let config = load(global, settings(&args.feeds))?;
-    let selected = select(&config, &args.feeds.feed)?;
+    let selected = select(&config, &args.feeds.which)?;
     let dates = dates(&args.dates)?;
     known(&selected, &args.check)?;
     validate(&config).await?;

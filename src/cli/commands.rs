@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::args::{
-    Arguments, Command, ConfigCommand, DateArgs, FactSource, FeedArgs, FileFormat, GenerateArgs,
-    Global, ReprocessArgs, RetentionArgs, WithdrawArgs,
+    Arguments, Command, ConfigCommand, DateArgs, DoctorArgs, FactSource, FeedArgs, FileFormat,
+    GenerateArgs, Global, ReprocessArgs, RetentionArgs, WithdrawArgs,
 };
 use super::progress::Bar;
+use super::selection::select;
 use super::{check, files, maintain, output, quarantine};
 use crate::config::{self, Config, FeedConfig, LoadOptions};
 use crate::engine::Engine;
@@ -27,6 +28,9 @@ use crate::stages::replay::Selection;
 use crate::stages::reprocess::Source;
 use crate::stages::rules::RuleChange;
 
+/// The variable that stands for `--env`.
+const ENVIRONMENT: &str = "SESSIONLAKE_ENV";
+
 /// How a command came to its end, short of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
@@ -42,7 +46,7 @@ pub(super) async fn execute(arguments: Arguments) -> Result<Ended, JobError> {
     let Arguments { global, command } = arguments;
     match command {
         Command::Generate(options) => generate(&global, options).map(|()| Ended::Done),
-        Command::Doctor(args) => doctor(&global, args.set).await,
+        Command::Doctor(args) => doctor(&global, args).await,
         Command::Config { command } => configure(&global, command).await.map(|()| Ended::Done),
         Command::Run(args) => {
             let action = Action::Run(dates(&args.dates)?, rule_change(args.accept_rule_change));
@@ -112,7 +116,7 @@ pub(super) async fn on_feeds(
     action: Action<'_>,
 ) -> Result<Ended, JobError> {
     let config = load(global, settings(feeds))?;
-    let selected = select(&config, &feeds.feed)?;
+    let selected = select(&config, &feeds.which)?;
     let log = RunLog::new();
     let bar = Bar::new();
     let job = Job::new(&config, log.clone(), &bar)?;
@@ -178,7 +182,7 @@ pub(super) async fn plans<T>(
     plan: impl AsyncFn(&Job<'_>, &FeedConfig) -> Result<T, JobError>,
 ) -> Result<Vec<(String, T)>, JobError> {
     let config = load(global, settings(feeds))?;
-    let selected = select(&config, &feeds.feed)?;
+    let selected = select(&config, &feeds.which)?;
     let bar = Bar::new();
     let job = Job::new(&config, RunLog::new(), &bar)?;
     let mut plans = Vec::new();
@@ -205,7 +209,7 @@ async fn forecast(global: &Global, args: &ReprocessArgs) -> Result<Ended, JobErr
 
 async fn withdraw(global: &Global, args: WithdrawArgs) -> Result<Ended, JobError> {
     let config = load(global, settings(&args.feeds))?;
-    let selected = select(&config, &args.feeds.feed)?;
+    let selected = select(&config, &args.feeds.which)?;
     let [feed] = selected.as_slice() else {
         let known: Vec<&str> = selected.iter().map(|feed| feed.name.as_str()).collect();
         return Err(JobError::WhichFeed { known: known.join(", ") });
@@ -223,10 +227,11 @@ async fn withdraw(global: &Global, args: WithdrawArgs) -> Result<Ended, JobError
 }
 
 /// Everything is looked at, also where something fails before.
-async fn doctor(global: &Global, set: Vec<String>) -> Result<Ended, JobError> {
-    let config = load(global, set)?;
+async fn doctor(global: &Global, args: DoctorArgs) -> Result<Ended, JobError> {
+    let config = load(global, args.set)?;
+    let selected = select(&config, &args.which)?;
     validate(&config).await?;
-    let checks = doctor::examine(&config).await;
+    let checks = doctor::examine(&config, &selected).await;
     output::checks(global.output, &checks)?;
     match checks.iter().filter(|check| !check.ok).count() {
         0 => Ok(Ended::Done),
@@ -286,7 +291,10 @@ pub(super) fn load(global: &Global, set: Vec<String>) -> Result<Config, JobError
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    Ok(config::load(&LoadOptions { file, lake: global.lake.clone(), environment, set })?)
+    let variable = std::env::var(ENVIRONMENT).ok().filter(|name| !name.is_empty());
+    let overlay = global.env.clone().or(variable);
+    let lake = global.lake.clone();
+    Ok(config::load(&LoadOptions { file, overlay, lake, environment, set })?)
 }
 
 /// `--set` and its short forms, the short ones last.
@@ -297,22 +305,6 @@ pub(super) fn settings(feeds: &FeedArgs) -> Vec<String> {
     set.extend(feeds.memory_limit.iter().map(|limit| format!("engine.memory_limit={limit}")));
     set.extend(feeds.spill_dir.iter().map(|folder| format!("engine.spill_dir={folder}")));
     set
-}
-
-pub(super) fn select<'c>(
-    config: &'c Config,
-    names: &[String],
-) -> Result<Vec<&'c FeedConfig>, JobError> {
-    if names.is_empty() {
-        return Ok(config.feeds.iter().collect());
-    }
-    let find = |name: &String| {
-        config.feeds.iter().find(|feed| feed.name == *name).ok_or_else(|| {
-            let known: Vec<&str> = config.feeds.iter().map(|feed| feed.name.as_str()).collect();
-            JobError::UnknownFeed { name: name.clone(), known: known.join(", ") }
-        })
-    };
-    names.iter().map(find).collect()
 }
 
 pub(super) fn dates(args: &DateArgs) -> Result<Dates, JobError> {

@@ -1,9 +1,10 @@
 //! The command `maintain`.
 
 use super::args::{Global, MaintainArgs};
-use super::commands::{Ended, StopSignals, load, select, settings};
+use super::commands::{Ended, StopSignals, load, settings};
 use super::output;
 use super::progress::Bar;
+use super::selection::select;
 use crate::config::FeedConfig;
 use crate::error::JobError;
 use crate::job::Job;
@@ -14,7 +15,7 @@ use crate::stages::maintain::Maintained;
 /// others. The record is written before the command ends, however it ends.
 pub(super) async fn maintain(global: &Global, args: &MaintainArgs) -> Result<Ended, JobError> {
     let config = load(global, settings(&args.feeds))?;
-    let selected = select(&config, &args.feeds.feed)?;
+    let selected = select(&config, &args.feeds.which)?;
     let log = RunLog::new();
     let bar = Bar::new();
     let job = Job::new(&config, log.clone(), &bar)?;
@@ -44,7 +45,7 @@ pub(super) async fn maintain(global: &Global, args: &MaintainArgs) -> Result<End
             }
         }
     }
-    if ended == Ended::Done && args.feeds.feed.is_empty() {
+    if ended == Ended::Done && args.feeds.which.is_all() {
         tokio::select! {
             result = job.maintain_records(args.orphans_older_than) => match result {
                 Ok(report) => reports.extend(report),
@@ -75,7 +76,7 @@ async fn plan(
     for feed in feeds {
         plan.extend(job.maintain_plan(feed, args.orphans_older_than).await?);
     }
-    if args.feeds.feed.is_empty() {
+    if args.feeds.which.is_all() {
         plan.extend(job.maintain_records_plan(args.orphans_older_than).await?);
     }
     Ok(plan)

@@ -27,6 +27,8 @@ use crate::stages::retention::RetentionPlan;
 use crate::stages::withdraw::Withdrawn;
 use crate::telemetry::LogFormat;
 
+/// Examples of conflicting duplicates that a run shows.
+const SHOWN_CONFLICTS: usize = 3;
 /// Characters of a content hash that tell deliveries apart.
 const SHORT_HASH: usize = 12;
 
@@ -80,7 +82,7 @@ pub(super) fn run(format: OutputFormat, log: &RunLog) -> Result<(), JobError> {
             let withdrawn = records.iter().filter_map(|record| record.did.withdrawn.as_ref());
             let lines: String =
                 withdrawn.map(|withdrawn| withdrawn_line(withdrawn) + "\n").collect();
-            text(&format!("{lines}{}", stages_table(&records)))
+            text(&format!("{lines}{}{}", stages_table(&records), conflict_lines(&records)))
         }
     }
 }
@@ -95,6 +97,21 @@ fn table(header: &[&str], numbers_from: usize) -> Table {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
+}
+
+/// Some of the conflicting duplicates of all builds.
+fn conflict_lines(records: &[StageRecord]) -> String {
+    let examples = records.iter().flat_map(|record| {
+        record.did.conflicting_examples.iter().map(move |example| (record, example))
+    });
+    let lines: Vec<String> = examples
+        .take(SHOWN_CONFLICTS)
+        .map(|(record, example)| format!("\n  {}: {}", record.feed, example.line()))
+        .collect();
+    match lines.is_empty() {
+        true => String::new(),
+        false => format!("\nconflicting duplicates, for example:{}", lines.concat()),
+    }
 }
 
 fn stages_table(records: &[StageRecord]) -> Table {

@@ -1,8 +1,9 @@
 //! The commands `quarantine list`, `show` and `replay`.
 
 use super::args::{EntryArgs, Global, QuarantineCommand, ReplayArgs, ShowArgs};
-use super::commands::{Action, Ended, dates, load, on_feeds, plans, select};
+use super::commands::{Action, Ended, dates, load, on_feeds, plans};
 use super::output;
+use super::selection::select;
 use crate::config::{Config, FeedConfig};
 use crate::error::JobError;
 use crate::inspect::quarantine::{counts, entries};
@@ -54,7 +55,7 @@ async fn replay(global: &Global, args: &ReplayArgs) -> Result<Ended, JobError> {
 
 fn asked(global: &Global, args: &EntryArgs) -> Result<(Config, Vec<String>), JobError> {
     let config = load(global, args.set.clone())?;
-    let feeds = select(&config, &args.feed)?.iter().map(|feed| feed.name.clone()).collect();
+    let feeds = select(&config, &args.which)?.iter().map(|feed| feed.name.clone()).collect();
     Ok((config, feeds))
 }
 

@@ -27,6 +27,24 @@ pub enum ConfigError {
         /// The absolute path that does not exist.
         looked_for: PathBuf,
     },
+    /// There is no file for the environment that was asked for.
+    #[error(
+        "no configuration for the environment {environment}: looked for {}; write what differs \
+         there, or leave out --env and SESSIONLAKE_ENV",
+        looked_for.display()
+    )]
+    NoOverlay {
+        /// The environment.
+        environment: String,
+        /// The absolute path that does not exist.
+        looked_for: PathBuf,
+    },
+    /// The name of an environment is a part of a file's name.
+    #[error("`{name}` cannot name an environment; use a-z, 0-9, `_` and `-`")]
+    BadEnvironment {
+        /// What was asked for.
+        name: String,
+    },
     /// The file is there but could not be read as text.
     #[error(
         "cannot read the configuration file {}; make it a readable UTF-8 text file \

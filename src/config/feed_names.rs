@@ -5,7 +5,7 @@ use super::problems::Problems;
 use super::reason::Reason;
 
 /// Folders of tables at the root of the lake, where a client has a folder of its own.
-const TABLE_FOLDERS: [&str; 5] = ["raw", "quarantine", "ods", "sessions", "runs"];
+const TABLE_FOLDERS: [&str; 6] = ["raw", "quarantine", "ods", "sessions", "runs", "files"];
 
 /// Names must be well formed, unique, and lead to tables that do not lie inside one another.
 pub(crate) fn check(names: &[Option<String>], problems: &mut Problems) {
@@ -42,9 +42,11 @@ fn unusable(name: &str, before: &[Option<String>], all: &[Option<String>]) -> Op
 
 /// `feed` or `client/feed`, each of `[a-z0-9_-]+`.
 fn is_feed_name(name: &str) -> bool {
-    let is_segment = |segment: &str| {
-        !segment.is_empty()
-            && segment.chars().all(|letter| matches!(letter, 'a'..='z' | '0'..='9' | '_' | '-'))
-    };
     name.split('/').count() <= 2 && name.split('/').all(is_segment)
+}
+
+/// `[a-z0-9_-]+`: the name of a client, or of its feed.
+pub(crate) fn is_segment(segment: &str) -> bool {
+    !segment.is_empty()
+        && segment.chars().all(|letter| matches!(letter, 'a'..='z' | '0'..='9' | '_' | '-'))
 }

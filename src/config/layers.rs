@@ -145,6 +145,13 @@ impl Layers<'_> {
     }
 
     fn set(&mut self, scope: Scope, names: &[&str], raw: &str, origin: &Origin) {
+        if let (Scope::Root, [first, ..]) = (scope, names)
+            && schema::EXPANDED.contains(first)
+        {
+            let reason = Reason::OnlyInFile { section: (*first).to_owned() };
+            self.problems.add_from(&names.join("."), origin.clone(), reason);
+            return;
+        }
         let key = match schema::find(scope.keys(), names) {
             Ok(key) => key,
             Err(NoSuchKey { section, name, known }) => {

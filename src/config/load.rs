@@ -11,9 +11,10 @@ use super::error::ConfigError;
 use super::file::File;
 use super::layers::Layers;
 use super::location::{self, Roots};
+use super::overlay::Graft;
 use super::problems::Problems;
 use super::reason::Reason;
-use super::{Config, schema, validate, written};
+use super::{Config, clients, feed_names, overlay, schema, validate, written};
 
 const DEFAULT_FILE: &str = "sessionlake.toml";
 
@@ -22,6 +23,8 @@ const DEFAULT_FILE: &str = "sessionlake.toml";
 pub struct LoadOptions {
     /// The file, relative to the current directory; `None` means `sessionlake.toml`.
     pub file: Option<PathBuf>,
+    /// `--env`: the environment whose file, such as `sessionlake.prod.toml`, is laid over `file`.
+    pub overlay: Option<String>,
     /// `--lake`: a path relative to the current directory, or `s3://bucket/prefix`.
     pub lake: Option<String>,
     /// The environment; only variables that start with `SESSIONLAKE__` are looked at.
@@ -38,7 +41,7 @@ impl fmt::Debug for LoadOptions {
     }
 }
 
-/// Reads the configuration from its four layers and checks it.
+/// Reads the configuration from its layers and checks it.
 ///
 /// # Errors
 /// The file cannot be found, read or parsed, or values are unknown or unusable: then every problem
@@ -48,18 +51,50 @@ pub fn load(options: &LoadOptions) -> Result<Config, ConfigError> {
         std::env::current_dir().map_err(|source| ConfigError::CurrentDirectory { source })?;
     let named = options.file.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
     let file = location::tidy(&current.join(&named));
-    let text = fs::read_to_string(&file).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => ConfigError::NotFound { looked_for: file.clone() },
-        _ => ConfigError::Unreadable { file: file.clone(), source },
-    })?;
+    let text = text_of(&file)?.ok_or_else(|| ConfigError::NotFound { looked_for: file.clone() })?;
+    let over = match &options.overlay {
+        Some(environment) => Some(overlay_text(&file, &named, environment)?),
+        None => None,
+    };
+    let over = over.as_ref().map(|(named, text)| (named.as_path(), text.as_str()));
     let base = file.parent().unwrap_or(&file).to_owned();
-    from_text(&text, &named, &Roots { base, current }, options)
+    from_text(&text, &named, over, &Roots { base, current }, options)
 }
 
-/// As [`load`], with the file's text already read; `named` is its name in messages.
+/// The text of a file, `None` where there is none.
+fn text_of(file: &Path) -> Result<Option<String>, ConfigError> {
+    match fs::read_to_string(file) {
+        Ok(text) => Ok(Some(text)),
+        Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(ConfigError::Unreadable { file: file.to_owned(), source }),
+    }
+}
+
+/// The file of an environment: its name in messages, and its text.
+fn overlay_text(
+    file: &Path,
+    named: &Path,
+    environment: &str,
+) -> Result<(PathBuf, String), ConfigError> {
+    if !feed_names::is_segment(environment) {
+        return Err(ConfigError::BadEnvironment { name: environment.to_owned() });
+    }
+    let looked_for = overlay::file_of(file, environment);
+    match text_of(&looked_for)? {
+        Some(text) => Ok((overlay::file_of(named, environment), text)),
+        None => {
+            let environment = environment.to_owned();
+            Err(ConfigError::NoOverlay { environment, looked_for })
+        }
+    }
+}
+
+/// As [`load`], with the files' texts already read; `named` is the name of one in messages, `over`
+/// name and text of the one that is laid over it.
 pub(crate) fn from_text(
     text: &str,
     named: &Path,
+    over: Option<(&Path, &str)>,
     roots: &Roots,
     options: &LoadOptions,
 ) -> Result<Config, ConfigError> {
@@ -68,9 +103,16 @@ pub(crate) fn from_text(
             return Err(ConfigError::NotUnicode { folder: folder.clone() });
         }
     }
-    let (mut table, origins) = written::read(named, text)?;
+    let (mut table, mut origins) = written::read(named, text)?;
+    if let Some((named, text)) = over {
+        let (over, from) = written::read(named, text)?;
+        let graft = Graft { from: &from, shown: false };
+        overlay::lay(&mut table, "", &over, "", &graft, &mut origins);
+    }
     let mut problems = Problems::new(origins, feed_names(&table));
     written::check(&mut table, "", schema::ROOT, &mut problems);
+    clients::expand(&mut table, &mut problems);
+    problems.name_feeds(feed_names(&table));
     let mut layers = Layers { table: &mut table, problems: &mut problems };
     layers.environment(&options.environment);
     layers.set_arguments(&options.set);

@@ -6,6 +6,7 @@
 //! | layer | form | a relative path starts at |
 //! |---|---|---|
 //! | file | `[lake] url = "./lake"` | the folder of the file |
+//! | environment's file | the same, in `sessionlake.prod.toml` for `--env prod` | the folder of the file |
 //! | environment | `SESSIONLAKE__LAKE__URL`, `SESSIONLAKE__FEED__EVENTS__SESSION__TIMEOUT` | the current directory |
 //! | `--set` | `lake.url=...`, `session.timeout=10m` (every feed), `events:session.timeout=10m` | the current directory |
 //! | `--lake` | a path or `s3://bucket/prefix` | the current directory |
@@ -18,6 +19,7 @@ mod check_fault;
 mod check_file;
 mod check_rule;
 pub mod checks;
+mod clients;
 mod column_names;
 mod contract;
 mod error;
@@ -28,6 +30,7 @@ mod layers;
 mod load;
 mod location;
 mod machine;
+mod overlay;
 mod problems;
 mod reason;
 mod rules;
@@ -49,6 +52,7 @@ pub use contract::{ColumnType, Contract, OnBadRow, OnExtraColumn, OnMissingColum
 pub use error::{ConfigError, Origin, Position, Problem};
 pub use load::{LoadOptions, load};
 pub(crate) use location::redacted;
+pub(crate) use reason::nearest;
 pub use rules::{Difference, EventMapping, SessionRules, WindowRules};
 pub use show::show;
 pub use storage::StorageSettings;

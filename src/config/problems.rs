@@ -21,6 +21,11 @@ impl Problems {
         Self { origins, feed_names, found: Vec::new(), settled: Vec::new() }
     }
 
+    /// The names of the feeds, once those of the clients are among them.
+    pub(crate) fn name_feeds(&mut self, feed_names: Vec<Option<String>>) {
+        self.feed_names = feed_names;
+    }
+
     /// The name of each feed, `None` where it was not written as text.
     pub(crate) fn feed_names(&self) -> &[Option<String>] {
         &self.feed_names
@@ -29,7 +34,8 @@ impl Problems {
     /// Records what is wrong with the value at `path`, unless a problem with it (or with what it
     /// is a part of) is known: the value was then left out, and this follows from that.
     pub(crate) fn add(&mut self, path: &str, reason: Reason) {
-        if !self.is_settled(path) {
+        let written = self.origins.written_at(path);
+        if !self.is_settled(path) && !written.is_some_and(|written| self.is_settled(&written)) {
             self.add_from(path, self.origins.of_value(path), reason);
         }
     }
@@ -38,7 +44,11 @@ impl Problems {
     pub(crate) fn add_from(&mut self, path: &str, origin: Origin, reason: Reason) {
         self.settled.push(path.to_owned());
         let example = schema::example(path);
-        self.found.push(Problem { key: self.shown(path), origin, reason, example });
+        let problem = Problem { key: self.shown(path), origin, reason, example };
+        // What is wrong with a template is wrong with the feed of each client.
+        if !self.found.contains(&problem) {
+            self.found.push(problem);
+        }
     }
 
     /// Records a key that does not exist. The key it was probably meant to be is not missing then.
@@ -76,8 +86,12 @@ impl Problems {
         })
     }
 
-    /// The path with the feed's name after its index.
+    /// The path with the feed's name after its index; for what comes from a template or a client,
+    /// the path there.
     fn shown(&self, path: &str) -> String {
+        if let Some(written) = self.origins.written_at(path) {
+            return written;
+        }
         let name = path
             .strip_prefix("feed[")
             .and_then(|rest| rest.split_once(']'))
@@ -92,9 +106,10 @@ impl Problems {
 
 /// The path of the key that was meant by one in `section`, in the same feed.
 fn meant_path(section: &str, meant: &Suggestion) -> String {
-    let section = match (meant.section, section.split_once('.').map_or(section, |(feed, _)| feed)) {
-        (Some(other), feed) if feed.starts_with("feed[") => other.replacen("feed", feed, 1),
-        (Some(other), _) => other.to_owned(),
+    let feed = section.find("feed[").and_then(|at| Some(at + section[at..].find(']')? + 1));
+    let section = match (meant.section, feed) {
+        (Some(other), Some(end)) => other.replacen("feed", &section[..end], 1),
+        (Some(other), None) => other.to_owned(),
         (None, _) => section.to_owned(),
     };
     schema::join(&section, &meant.key)

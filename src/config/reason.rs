@@ -71,6 +71,27 @@ pub(crate) enum Reason {
     FeedNameTaken { name: String, first: usize },
     #[error("the client `{client}` is also the name of {other}")]
     ClientNameTaken { client: String, other: &'static str },
+    #[error("`{name}` is not the name of a client or a template")]
+    BadClientName { name: String },
+    #[error("{first} is called `{name}` too")]
+    ClientTaken { name: String, first: String },
+    #[error("there is no template for the feeds of clients")]
+    NoTemplate,
+    #[error("no [[template.feed]] is called `{name}`")]
+    UnknownTemplate { name: String, suggestion: Option<String>, known: Vec<String> },
+    #[error("a client's feed is called as its template is")]
+    NameInOverride,
+    #[error("`{{{key}}}` is filled in by the program")]
+    ReservedPlaceholder { key: String },
+    #[error("unknown placeholder `{placeholder}` for the client {client}")]
+    UnknownClientValue {
+        placeholder: String,
+        client: String,
+        suggestion: Option<String>,
+        known: Vec<String>,
+    },
+    #[error("[{section}] can only be written in a file")]
+    OnlyInFile { section: String },
     #[error("there is no feed")]
     NoFeed,
     #[error("`{entry}` is an expression without a name")]
@@ -120,6 +141,14 @@ impl Reason {
             },
             Self::UnknownFeed { suggestion, known, .. } => {
                 did_you_mean(suggestion.as_ref(), || format!("the feeds are {}", joined(known)))
+            }
+            Self::UnknownTemplate { suggestion, known, .. } => {
+                did_you_mean(suggestion.as_ref(), || format!("the templates are {}", joined(known)))
+            }
+            Self::UnknownClientValue { suggestion, known, .. } => {
+                did_you_mean(suggestion.as_ref(), || {
+                    format!("add it to [client.values]; there are {}", joined(known))
+                })
             }
             Self::NotOneOf { suggestion, .. } | Self::UnknownZone { suggestion, .. } => {
                 did_you_mean(suggestion.as_ref(), || format!("write for example `{example}`"))
@@ -171,7 +200,14 @@ impl Reason {
                 "use a-z, 0-9, `_` and `-`, with one `/` after the client's name if there is one"
                     .to_owned()
             }
-            Self::FeedNameTaken { .. } | Self::ClientNameTaken { .. } => "rename one".to_owned(),
+            Self::FeedNameTaken { .. }
+            | Self::ClientNameTaken { .. }
+            | Self::ClientTaken { .. } => "rename one".to_owned(),
+            Self::BadClientName { .. } => "use a-z, 0-9, `_` and `-`".to_owned(),
+            Self::NoTemplate => "add a [[template.feed]] section".to_owned(),
+            Self::NameInOverride => "remove it".to_owned(),
+            Self::ReservedPlaceholder { .. } => "choose another name for the value".to_owned(),
+            Self::OnlyInFile { .. } => "for one feed use --set CLIENT/FEED:KEY=VALUE".to_owned(),
             Self::NoFeed => "add a [[feed]] section with name, path and [feed.event]".to_owned(),
             Self::NamelessAttribute { .. } => "add a name: `expression as name`".to_owned(),
             Self::NameStartsWithUnderscore { .. } | Self::ReservedName { .. } => {

@@ -24,6 +24,10 @@ pub(crate) enum Shape {
     Section(&'static [Key]),
     /// `[[name]]`: a list of sections.
     Sections(&'static [Key]),
+    /// A section of sections under names of one's own, each of the same shape.
+    Each(&'static Key),
+    /// A section of texts under names of one's own.
+    Texts,
     /// A section whose keys are not known here.
     Values,
 }
@@ -36,7 +40,7 @@ impl Shape {
             Self::Integer => "a whole number",
             Self::Boolean => "true or false",
             Self::TextList => "a list of texts",
-            Self::Section(_) | Self::Values => "a section",
+            Self::Section(_) | Self::Each(_) | Self::Texts | Self::Values => "a section",
             Self::Sections(_) => "a list of sections",
         }
     }
@@ -45,7 +49,13 @@ impl Shape {
     pub(crate) const fn keys(&self) -> &'static [Key] {
         match self {
             Self::Section(keys) | Self::Sections(keys) => keys,
-            Self::Text | Self::Integer | Self::Boolean | Self::TextList | Self::Values => &[],
+            Self::Each(key) => std::slice::from_ref(key),
+            Self::Text
+            | Self::Integer
+            | Self::Boolean
+            | Self::TextList
+            | Self::Texts
+            | Self::Values => &[],
         }
     }
 }
@@ -84,6 +94,19 @@ pub(crate) static ROOT: &[Key] = &[
     section("engine", ENGINE),
     section("retention", RETENTION),
     sections("feed", FEED),
+    section("template", TEMPLATE),
+    sections("client", CLIENT),
+];
+
+/// Sections that are written out as feeds before anything else is laid over the file.
+pub(crate) const EXPANDED: [&str; 2] = ["template", "client"];
+
+const TEMPLATE: &[Key] = &[sections("feed", FEED)];
+
+const CLIENT: &[Key] = &[
+    text("name", "\"acme\""),
+    Key { name: "values", shape: Shape::Texts, value: "" },
+    Key { name: "feed", shape: Shape::Each(&section("NAME", FEED)), value: "" },
 ];
 
 const LAKE: &[Key] =
@@ -179,6 +202,10 @@ pub(crate) fn find<'n>(
     let mut key = named(keys, name).ok_or_else(|| missing(String::new(), name, keys))?;
     for &name in rest {
         section = join(&section, key.name);
+        if let Shape::Each(each) = &key.shape {
+            key = each;
+            continue;
+        }
         let known = key.shape.keys();
         key = named(known, name).ok_or_else(|| missing(section.clone(), name, known))?;
     }
@@ -231,15 +258,16 @@ fn elsewhere(name: &str) -> Option<Suggestion> {
 
 /// The header a section path such as `feed[0].session` has in the file.
 pub(crate) fn header(section: &str) -> String {
-    if section.starts_with("feed") && section.contains(".checks.use") {
-        return "[[feed.checks.use]]".to_owned();
+    if section.is_empty() {
+        return "the top level".to_owned();
     }
-    match section.split_once(']') {
-        _ if section.is_empty() => "the top level".to_owned(),
-        Some((_, "")) => "[[feed]]".to_owned(),
-        _ if section == "feed" => "[[feed]]".to_owned(),
-        Some((_, rest)) => format!("[feed{rest}]"),
-        None => format!("[{section}]"),
+    let steps: Vec<&str> =
+        section.split('.').map(|step| step.split('[').next().unwrap_or(step)).collect();
+    let names = steps.join(".");
+    if section == "feed" || section.ends_with(']') || names.ends_with("feed.checks.use") {
+        format!("[[{names}]]")
+    } else {
+        format!("[{names}]")
     }
 }
 
@@ -262,7 +290,8 @@ mod tests {
             None => (format!("{}\nzzz = 1", header(section)), keys),
         });
         for (document, keys) in sections.into_iter().chain([("zzz = 1".to_owned(), ROOT)]) {
-            let names: Vec<&str> = keys.iter().map(|key| key.name).collect();
+            let names: Vec<&str> =
+                keys.iter().map(|key| key.name).filter(|name| !EXPANDED.contains(name)).collect();
             assert_eq!(accepted(&document), names, "{document}");
         }
     }

@@ -1,9 +1,11 @@
 //! Whole configurations, from text and layers to values or messages.
 
+mod clients;
 mod defaults;
 #[allow(clippy::print_stderr, reason = "a long run says how much it tried")]
 mod fuzz;
 mod layering;
+mod overlays;
 mod refusals;
 mod refused_feeds;
 
@@ -29,7 +31,14 @@ fn roots() -> Roots {
 }
 
 fn read_with(text: &str, options: &LoadOptions) -> Result<Config, ConfigError> {
-    from_text(text, Path::new("sessionlake.toml"), &roots(), options)
+    from_text(text, Path::new("sessionlake.toml"), None, &roots(), options)
+}
+
+/// `over` laid over `text`, as the file of the environment `prod`.
+fn read_over(text: &str, over: &str) -> Result<Config, ConfigError> {
+    let over = (Path::new("sessionlake.prod.toml"), over);
+    let named = Path::new("sessionlake.toml");
+    from_text(text, named, Some(over), &roots(), &LoadOptions::default())
 }
 
 fn read(text: &str) -> Config {

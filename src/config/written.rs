@@ -9,12 +9,13 @@ use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
 use super::error::{ConfigError, Origin, Position};
+use super::overlay::Graft;
 use super::problems::Problems;
 use super::reason::Reason;
 use super::schema::{self, Key, Shape};
 
 /// Where each key and value was written, by paths such as `feed[0].session.timeout`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Origins {
     file: PathBuf,
     written: BTreeMap<String, Written>,
@@ -24,6 +25,8 @@ pub(crate) struct Origins {
 struct Written {
     key: Origin,
     value: Origin,
+    /// The path under which it was written, where problems are to name that one.
+    path: Option<String>,
 }
 
 impl Origins {
@@ -39,9 +42,33 @@ impl Origins {
 
     /// A later layer wrote the value at `path`: whatever stood there is gone.
     pub(crate) fn overwrite(&mut self, path: &str, origin: Origin) {
-        let inside = [format!("{path}."), format!("{path}[")];
-        self.written.retain(|other, _| !inside.iter().any(|prefix| other.starts_with(prefix)));
-        self.written.insert(path.to_owned(), Written { key: origin.clone(), value: origin });
+        self.written.retain(|other, _| inside(other, path).is_none());
+        let written = Written { key: origin.clone(), value: origin, path: None };
+        self.written.insert(path.to_owned(), written);
+    }
+
+    /// What was written at `from` stands at `to` from now on, in the place of what stood there.
+    pub(crate) fn graft(&mut self, graft: &Graft<'_>, from: &str, to: &str) {
+        self.written.retain(|other, _| inside(other, to).is_none());
+        for (path, written) in &graft.from.written {
+            let Some(rest) = inside(path, from) else { continue };
+            let mut written = written.clone();
+            if graft.shown {
+                written.path = Some(path.clone());
+            }
+            self.written.insert(format!("{to}{rest}"), written);
+        }
+    }
+
+    /// The path under which problems name what stands at `path`, where that is another one.
+    pub(crate) fn written_at(&self, path: &str) -> Option<String> {
+        let mut above = path;
+        loop {
+            if let Some(written) = self.written.get(above) {
+                return Some(format!("{}{}", written.path.as_ref()?, &path[above.len()..]));
+            }
+            above = &above[..above.rfind(['.', '['])?];
+        }
     }
 
     fn nearest(&self, path: &str) -> Option<&Written> {
@@ -85,9 +112,14 @@ impl Origins {
             file: self.file.clone(),
             position: Some(Position::at(text, span.start)),
         };
-        let written = Written { key: at(key), value: at(value) };
+        let written = Written { key: at(key), value: at(value), path: None };
         self.written.insert(path.to_owned(), written);
     }
+}
+
+/// What follows `section` in a path that is it or lies in it.
+fn inside<'p>(path: &'p str, section: &str) -> Option<&'p str> {
+    path.strip_prefix(section).filter(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 /// Reads the text of the configuration file: its values, and where each of them stands.
@@ -154,6 +186,18 @@ fn check_value(value: &mut Value, path: &str, shape: &Shape, problems: &mut Prob
             check_items(items, path, &Shape::Section(keys), problems);
             true
         }
+        (Shape::Each(key), Value::Table(table)) => {
+            table.retain(|name, value| {
+                check_value(value, &schema::join(path, name), &key.shape, problems)
+            });
+            true
+        }
+        (Shape::Texts, Value::Table(table)) => {
+            table.retain(|name, value| {
+                check_value(value, &schema::join(path, name), &Shape::Text, problems)
+            });
+            true
+        }
         (_, value) => {
             problems.add(path, wrong_type(shape, value));
             false
@@ -196,7 +240,7 @@ pub(crate) fn value_of(raw: &str, shape: &Shape) -> Result<Value, Reason> {
     if let Shape::Section(keys) | Shape::Sections(keys) = shape {
         return Err(Reason::IsSection { keys: keys.iter().map(|key| key.name).collect() });
     }
-    if matches!(shape, Shape::Values) {
+    if matches!(shape, Shape::Values | Shape::Texts | Shape::Each(_)) {
         return Err(Reason::IsSection { keys: vec![] });
     }
     let as_text = || Value::String(raw.to_owned());

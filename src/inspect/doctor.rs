@@ -40,15 +40,15 @@ impl Check {
     }
 }
 
-/// Looks at everything around a configuration that could be loaded.
-pub async fn examine(config: &Config) -> Vec<Check> {
+/// Looks at everything around a configuration that could be loaded; of its feeds at `feeds`.
+pub async fn examine(config: &Config, feeds: &[&FeedConfig]) -> Vec<Check> {
     let mut checks = Vec::new();
-    for feed in &config.feeds {
+    for feed in feeds {
         checks.push(source(config, feed).await);
     }
     checks.push(spill(config));
     match Lake::of(&config.lake) {
-        Ok(lake) => checks.extend(self::lake(config, &lake).await),
+        Ok(lake) => checks.extend(self::lake(config, feeds, &lake).await),
         Err(error) => checks.push(Check::failed(
             "lake",
             error_chain(&error),
@@ -103,7 +103,7 @@ fn free_bytes(folder: &Path) -> std::io::Result<u64> {
     Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
-async fn lake(config: &Config, lake: &Lake) -> Vec<Check> {
+async fn lake(config: &Config, feeds: &[&FeedConfig], lake: &Lake) -> Vec<Check> {
     let location = config.lake.redacted_url();
     let was_there = Path::new(&config.lake.url).exists();
     let mut checks = Vec::new();
@@ -122,7 +122,7 @@ async fn lake(config: &Config, lake: &Lake) -> Vec<Check> {
                     "commits would be lost without a word: take another store, or a newer version",
                 ),
             });
-            checks.extend(tables(config, lake).await);
+            checks.extend(tables(feeds, lake).await);
         }
         Err(error) => checks.push(Check::failed(
             "lake",
@@ -152,9 +152,9 @@ fn clock(ahead_millis: i64) -> Check {
     }
 }
 
-async fn tables(config: &Config, lake: &Lake) -> Vec<Check> {
+async fn tables(feeds: &[&FeedConfig], lake: &Lake) -> Vec<Check> {
     let mut names = vec![TableName::Files, TableName::Runs];
-    for feed in &config.feeds {
+    for feed in feeds {
         let feed = || feed.name.clone();
         names.extend([
             TableName::Raw(feed()),

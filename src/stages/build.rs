@@ -216,6 +216,7 @@ pub(crate) fn balance(
     outcome.rows_new = Some(counts.new);
     outcome.rows_identical_duplicates = Some(counts.identical);
     outcome.rows_conflicting_duplicates = Some(counts.conflicting);
+    outcome.conflicting_examples.clone_from(&merged.conflicts);
     outcome.rows_changed = Some(merged.changed_rows);
     let read = outcome.rows_read.unwrap_or_default();
     let quarantined = outcome.rows_quarantined();

@@ -38,6 +38,7 @@ use crate::lake::files::FileTotals;
 use checks::CheckResult;
 use ingest::RejectedFile;
 use ingest::outcome::FileOutcome;
+use merge::ConflictExample;
 use withdraw::Withdrawn;
 
 /// What every stage of one run of one feed works with.
@@ -91,6 +92,9 @@ pub struct StageOutcome {
     pub rows_identical_duplicates: Option<i64>,
     /// Delivered rows of a known event with other attributes.
     pub rows_conflicting_duplicates: Option<i64>,
+    /// Some of those, with what is kept and what is not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conflicting_examples: Vec<ConflictExample>,
     /// Quarantined rows by reason.
     pub quarantined: BTreeMap<String, i64>,
     /// Rows of ODS written: new, replaced or re-sessionized.

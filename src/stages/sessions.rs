@@ -89,6 +89,15 @@ pub struct DeliveryCounts {
     pub conflicting: i64,
 }
 
+/// Two rows of one event with different attributes.
+#[derive(Debug, Clone, Copy)]
+pub struct Conflict {
+    /// The row that ODS holds.
+    pub kept: KeyEvent,
+    /// The other.
+    pub other: KeyEvent,
+}
+
 /// The stored columns of the events at hand.
 pub trait StoredColumns {
     /// The event id of a row.
@@ -105,12 +114,14 @@ fn compare_events(columns: &impl StoredColumns, left: &KeyEvent, right: &KeyEven
 }
 
 /// Merges `delivered` rows, in any order, into the `known` events of their key. The result is in
-/// the order (`timestamp`, `event_id`), one event each, and nothing is computed yet.
+/// the order (`timestamp`, `event_id`), one event each, and nothing is computed yet. `on_conflict`
+/// is told of every row that counts as conflicting.
 pub fn merge_delivered(
     columns: &impl StoredColumns,
     known: &mut Vec<KeyEvent>,
     delivered: &mut Vec<KeyEvent>,
     counts: &mut DeliveryCounts,
+    mut on_conflict: impl FnMut(Conflict),
 ) -> Vec<KeyEvent> {
     let in_order = |left: &KeyEvent, right: &KeyEvent| compare_events(columns, left, right).is_le();
     if !known.is_sorted_by(in_order) {
@@ -131,8 +142,14 @@ pub fn merge_delivered(
             merged.push(before);
         }
         let event = held.next_if(|event| same(event, &best));
-        count(columns, duplicates, event.as_ref(), counts);
-        merged.push(winner(columns, event, best));
+        let kept = winner(columns, event, best);
+        count(columns, duplicates, event.as_ref(), counts, |row| {
+            // A row that wins over the event as known is in conflict with that.
+            let wins = row.origin == kept.origin;
+            let other = event.filter(|_| wins).unwrap_or(*row);
+            on_conflict(Conflict { kept, other });
+        });
+        merged.push(kept);
     }
     merged.extend(held);
     delivered.clear();
@@ -156,6 +173,7 @@ fn count(
     duplicates: &[KeyEvent],
     known: Option<&KeyEvent>,
     counts: &mut DeliveryCounts,
+    mut on_conflict: impl FnMut(&KeyEvent),
 ) {
     let equal = |left: &KeyEvent, right: &KeyEvent| {
         columns.compare_attributes(left.origin, right.origin).is_eq()
@@ -168,6 +186,7 @@ fn count(
             counts.identical += 1;
         } else {
             counts.conflicting += 1;
+            on_conflict(row);
         }
     }
 }

@@ -88,9 +88,7 @@ impl Workspace {
     pub fn config(&self) -> Config {
         config::load(&LoadOptions {
             file: Some(self.path("sessionlake.toml")),
-            lake: None,
-            environment: vec![],
-            set: vec![],
+            ..LoadOptions::default()
         })
         .unwrap()
     }

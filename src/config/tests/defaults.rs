@@ -214,10 +214,16 @@ fn the_keys_commented_out_in_the_sample_can_be_used() {
     let sample = include_str!("../../../sessionlake.toml");
     let lines: Vec<&str> = sample
         .lines()
-        .map(|line| line.strip_prefix("# ").filter(|rest| rest.contains(" = ")).unwrap_or(line))
+        .map(|line| {
+            let is_toml = |rest: &&str| rest.contains(" = ") || rest.starts_with('[');
+            line.strip_prefix("# ").filter(is_toml).unwrap_or(line)
+        })
         .collect();
     let config = read(&lines.join("\n"));
     assert_eq!(config.engine.threads, Some(4));
     assert_eq!(config.feeds[0].columns.as_ref().map(Vec::len), Some(2));
     assert!(config.feeds[0].event.timestamp_format.is_some());
+    assert_eq!(config.feeds[1].name, "acme/orders");
+    assert_eq!(config.feeds[1].path, "/etc/lakes/in/acme/orders-{arrival_date}.csv");
+    assert_eq!(config.feeds[1].session.timeout_micros, 600_000_000);
 }

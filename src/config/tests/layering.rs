@@ -98,7 +98,7 @@ fn an_unknown_variable_is_refused_with_the_nearest_key() {
     assert_eq!(
         message(SHORTEST, &environment(&[("SESSIONLAKE__COLOUR", "x")])),
         "colour: unknown key `colour` in the top level (environment variable \
-         SESSIONLAKE__COLOUR), the keys there are lake, engine, retention, feed"
+         SESSIONLAKE__COLOUR), the keys there are lake, engine, retention, feed, template, client"
     );
 }
 

@@ -83,7 +83,10 @@ fn tables_of_one_feed_never_lie_inside_those_of_another() {
         "feed[1] (events/clicks-2).name: the client `events` is also the name of a feed \
          (sessionlake.toml, line 10, column 8), rename one"
     );
-    assert!(refusal(&replaced("\"events\"", "\"raw/events\"")).contains("a folder of tables"));
+    for folder in ["raw", "files"] {
+        let name = format!("\"{folder}/events\"");
+        assert!(refusal(&replaced("\"events\"", &name)).contains("a folder of tables"));
+    }
 }
 
 #[test]

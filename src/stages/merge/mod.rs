@@ -17,6 +17,7 @@
 
 mod candidates;
 mod comparison;
+mod conflicts;
 mod cursor;
 mod joining;
 mod output;
@@ -39,6 +40,8 @@ use candidates::CandidateReader;
 pub use candidates::candidate_schema;
 pub use comparison::DateChange;
 use comparison::{Comparison, OldDate};
+pub use conflicts::ConflictExample;
+use conflicts::MOST_EXAMPLES;
 use cursor::{KnownCursor, Source, kept};
 pub(crate) use joining::join;
 use output::{DateOutput, FileOutput};
@@ -94,6 +97,8 @@ pub struct Merged {
     pub removes: Vec<Remove>,
     /// How the delivered rows relate to events.
     pub counts: DeliveryCounts,
+    /// The first conflicting duplicates among them, in the order of the keys.
+    pub conflicts: Vec<ConflictExample>,
     /// Rows of ODS that are new or differ.
     pub changed_rows: i64,
     /// Those of them that ODS held before.
@@ -407,6 +412,8 @@ impl<'a> Merge<'a> {
             merged.counts.identical += result.counts.identical;
             merged.counts.conflicting += result.counts.conflicting;
             merged.updated_rows += result.updated_rows;
+            let wanted = MOST_EXAMPLES.saturating_sub(merged.conflicts.len());
+            merged.conflicts.extend(result.conflicts.into_iter().take(wanted));
             for (date, change) in result.changes {
                 let of_date: &mut DateChange = merged.changes.entry(date).or_default();
                 *of_date = of_date.plus(change);

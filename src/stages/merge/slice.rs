@@ -12,6 +12,7 @@ use deltalake::kernel::Add;
 
 use super::candidates::{CLOSES, CandidateReader, OPENS, PDATE_OF_CANDIDATE, REMOVED};
 use super::comparison::{Comparison, DateChange};
+use super::conflicts::{ConflictExample, MOST_EXAMPLES};
 use super::cursor::{KnownBatch, KnownCursor};
 use super::output::DateOutput;
 use crate::engine::functions::null_is_false;
@@ -144,6 +145,8 @@ pub(super) struct SliceResult {
     pub(super) dates: Vec<DateResult>,
     pub(super) counts: DeliveryCounts,
     pub(super) updated_rows: i64,
+    /// The first conflicting duplicates.
+    pub(super) conflicts: Vec<ConflictExample>,
     /// Dates that change, but have no output: the pass is to be repeated with them.
     pub(super) missing_outputs: BTreeSet<i32>,
     /// A session may reach into dates that were not read.
@@ -297,8 +300,22 @@ impl SlicePass {
         let mut known = std::mem::take(&mut rows.known);
         let mut delivered = std::mem::take(&mut rows.delivered);
         let counts = &mut self.result.counts;
-        let mut events = merge_delivered(rows, &mut known, &mut delivered, counts);
+        let wanted = MOST_EXAMPLES.saturating_sub(self.result.conflicts.len());
+        let mut conflicts = Vec::new();
+        let mut events = merge_delivered(rows, &mut known, &mut delivered, counts, |conflict| {
+            if conflicts.len() < wanted {
+                conflicts.push(conflict);
+            }
+        });
         (rows.known, rows.delivered) = (known, delivered);
+        let rules = &self.input.rules;
+        for conflict in &conflicts {
+            let attributes = &rules.book.attributes;
+            let example = ConflictExample::of(key, conflict, &rows.sources, attributes);
+            let table = || rules.table.clone();
+            let example = example.map_err(|source| BuildError::Arrow { table: table(), source })?;
+            self.result.conflicts.extend(example);
+        }
         recompute(rows, &mut events, &rows.removed, &self.limits);
         if let Some(comparison) = &mut self.input.comparison {
             comparison.key(key, rows.first_in_scope, &events, &rows.sources)?;
