@@ -153,7 +153,7 @@ fn a_column_that_nothing_names_is_rejected_where_the_contract_says_so() {
     let workspace = Workspace::new();
     workspace.configure(&configuration("on_extra_column = \"reject\"").replace(".csv", ".jsonl"));
     let known = "\"user_id\":\"u\",\"product_code\":\"web\",\"event_id\":\"click\",\"timestamp\":\"2026-01-05T10:00:00Z\"";
-    let lines = format!("{{{known}}}\n{{{known},\"colour\":null}}\n");
+    let lines = format!("{{{known}}}\n{{{known},\"colour\":1}}\n");
     workspace.write_batch("2026-01-05.jsonl", &lines);
     workspace.exec(DAY).code(0);
     assert_eq!(
