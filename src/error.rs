@@ -318,7 +318,8 @@ impl JobError {
             | Self::Replay { source, .. }
             | Self::Check { source, .. }
             | Self::Rules { source, .. } => of_build(source),
-            Self::Ingest { source: IngestError::Build(source), .. } => of_build(source),
+            Self::Ingest { source: IngestError::Build(source), .. }
+            | Self::Ingest { source: IngestError::Quarantine(source), .. } => of_build(source),
             Self::Ingest { source: IngestError::Lake(source), .. } => of_lake(source),
             Self::Lake(source) | Self::Record(source) => of_lake(source),
             Self::ChecksFailed { .. } => Verdict::FixData,

@@ -133,7 +133,8 @@ impl<'a> Job<'a> {
                 return rejected.after(Err(failed.unwrap_or(error)));
             }
         }
-        rejected.after(failed.map_or(Ok(()), Err))
+        let ended = failed.map_or(Ok(()), Err);
+        rejected.after(ended.and(self.move_rejected(feed, &files).await))
     }
 
     async fn run_date(
@@ -177,7 +178,7 @@ impl<'a> Job<'a> {
             Ok(())
         };
         let ended = each_date.await;
-        rejected.after(ended)
+        rejected.after(ended.and(self.move_rejected(feed, &files).await))
     }
 
     /// Raw into ODS, for the dates asked for that have something to build.
@@ -299,7 +300,10 @@ impl<'a> Job<'a> {
     ) -> Result<Vec<RejectedFile>, JobError> {
         self.progress.stage("ingest", arrival_date);
         let (stage, timer) = (self.stage(feed), Timer::start());
-        let result = ingest::ingest(&stage, arrival_date, files, late).await;
+        let result = match self.reject_folder(feed) {
+            Ok(folder) => ingest::ingest(&stage, arrival_date, files, late, folder.as_ref()).await,
+            Err(error) => Err(error.into()),
+        };
         let result = result.map(|did| (did.rejected_files.clone(), did)).map_err(|source| {
             let feed = feed.name.clone();
             JobError::Ingest { feed, arrival_date, source }
@@ -359,6 +363,15 @@ impl<'a> Job<'a> {
             return Ok(files);
         }
         if dates == Dates::CatchUp && ingest::has_deliveries(&self.stage(feed)).await? {
+            return Ok(files);
+        }
+        let is_asked = |date| match dates {
+            Dates::One(one) => date == one,
+            Dates::Range(from, to) => (from..=to).contains(&date),
+            Dates::CatchUp => true,
+        };
+        let may_be_moved = feed.contract.reject_move;
+        if may_be_moved && ingest::has_rejections(&self.stage(feed), is_asked).await? {
             return Ok(files);
         }
         let (feed, path) = (feed.name.clone(), redacted(&feed.path));
@@ -492,6 +505,7 @@ fn config_hash(feed: &FeedConfig) -> String {
         "name": feed.name,
         "format": feed.format.as_str(),
         "columns": feed.columns,
+        "contract": feed.contract,
         "event": feed.event,
         "session": feed.session,
         "window": feed.window,

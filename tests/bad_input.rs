@@ -28,6 +28,9 @@ const MAX_PEAK_KIB: u64 = 500 << 10;
 /// 2026-01-05.
 const FIRST_DAY: i32 = 20_458;
 
+/// The content of a file that is a folder.
+const FOLDER: &[u8] = b"a folder";
+
 const ENDINGS: [&str; 6] = ["csv", "csv.gz", "csv.zst", "jsonl", "jsonl.gz", "parquet"];
 
 const FEED: &str = r#"
@@ -212,7 +215,11 @@ fn each_kind_of_bad_input_has_its_verdict_and_the_good_rest_arrives() {
         for (name, content) in [(&bad, (kind.content)(&day)), (&beside, good(kind.ending, &day))] {
             let path = workspace.path("batches").join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, content).unwrap();
+            if content == FOLDER {
+                fs::create_dir(path).unwrap();
+            } else {
+                fs::write(path, content).unwrap();
+            }
         }
         let line = format!("run --feed {} --arrival-date {day}", kind.feed());
         let (code, stderr, peak) = run(&workspace, &line);

@@ -8,6 +8,7 @@ use chrono_tz::{TZ_VARIANTS, Tz};
 use super::attribute::Attribute;
 use super::checks::{self, ChecksConfig};
 use super::column_names::ColumnsOf;
+use super::contract;
 use super::file::{ChecksFile, EventFile, FeedFile, SessionFile, WindowFile};
 use super::location::{self, Roots};
 use super::problems::Problems;
@@ -76,6 +77,9 @@ impl Feed<'_> {
             Some(value) => self.one_of("on_missing", &value, &OnMissing::ALL, OnMissing::as_str),
             None => Some(OnMissing::Fail),
         };
+        let at = self.key("contract");
+        let root = self.roots.of(&self.problems.origins.of_value(&format!("{at}.reject_to")));
+        let contract = contract::contract(file.contract, &at, root, self.problems);
         let event = self.event(file.event);
         let window = self.window(&file.window);
         let session = self.session(file.session, window.as_ref());
@@ -88,6 +92,7 @@ impl Feed<'_> {
             format: format?,
             columns: columns?,
             on_missing: on_missing?,
+            contract: contract?,
             event: event?,
             session: session?,
             window: window?,

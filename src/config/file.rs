@@ -3,6 +3,7 @@
 //! Scalars stand before sections in each struct, because they must in TOML.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -73,11 +74,36 @@ pub(crate) struct FeedFile {
     pub(crate) format: Option<String>,
     pub(crate) columns: Option<Vec<String>>,
     pub(crate) on_missing: Option<String>,
+    #[serde(skip_serializing_if = "ContractFile::is_empty")]
+    pub(crate) contract: ContractFile,
     pub(crate) event: EventFile,
     pub(crate) session: SessionFile,
     pub(crate) window: WindowFile,
     #[serde(skip_serializing_if = "ChecksFile::is_empty")]
     pub(crate) checks: ChecksFile,
+}
+
+/// `[feed.contract]`
+#[derive(Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ContractFile {
+    pub(crate) mandatory: Option<Vec<String>>,
+    pub(crate) on_missing_column: Option<String>,
+    pub(crate) on_extra_column: Option<String>,
+    pub(crate) not_blank: Option<Vec<String>>,
+    pub(crate) on_bad_row: Option<String>,
+    pub(crate) max_bad_rows: Option<i64>,
+    pub(crate) max_bad_share: Option<String>,
+    pub(crate) reject_to: Option<String>,
+    pub(crate) reject_move: Option<bool>,
+    pub(crate) types: Option<BTreeMap<String, Argument>>,
+    pub(crate) allowed: Option<BTreeMap<String, Argument>>,
+}
+
+impl ContractFile {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// `[feed.event]`
@@ -146,4 +172,14 @@ pub(crate) enum Argument {
     Text(String),
     Number(i64),
     Texts(Vec<String>),
+}
+
+impl fmt::Display for Argument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "the text `{text}`"),
+            Self::Number(number) => write!(f, "the number {number}"),
+            Self::Texts(_) => f.write_str("a list"),
+        }
+    }
 }

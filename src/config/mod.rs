@@ -21,6 +21,7 @@ mod check_rule;
 pub mod checks;
 mod clients;
 mod column_names;
+mod contract;
 mod error;
 mod feed;
 mod feed_names;
@@ -48,6 +49,7 @@ use std::path::PathBuf;
 
 pub use attribute::Attribute;
 pub use check_rule::RowCheck;
+pub use contract::{ColumnType, Contract, OnBadRow, OnExtraColumn, OnMissingColumn};
 pub use error::{ConfigError, Origin, Position, Problem};
 pub use load::{LoadOptions, load};
 pub(crate) use location::redacted;
@@ -57,6 +59,7 @@ pub use secret::{IDENTITY_FILE, Reference, References, Secret, encrypted};
 pub(crate) use secret::{conceal, concealed};
 pub use show::show;
 pub use storage::StorageSettings;
+pub(crate) use units::format_ppm;
 
 /// The placeholder of a feed's path that stands for the arrival date, as `2026-01-08`.
 pub const ARRIVAL_DATE: &str = "{arrival_date}";
@@ -173,6 +176,8 @@ pub struct FeedConfig {
     pub columns: Option<Vec<String>>,
     /// What an explicit arrival date without any file means. Default: [`OnMissing::Fail`].
     pub on_missing: OnMissing,
+    /// `[feed.contract]`: what its files and rows must hold.
+    pub contract: Contract,
     /// `[feed.event]`: how a delivered row becomes an event.
     pub event: EventMapping,
     /// `[feed.session]`: how events become sessions.

@@ -48,6 +48,8 @@ pub(crate) enum Reason {
     TimeoutBeyondLookback { timeout_micros: i64, lookback_days: u32, days_needed: i64 },
     #[error("`{value}` is not a size")]
     NotASize { value: String },
+    #[error("`{value}` is not a share")]
+    NotAShare { value: String },
     #[error("`{value}` is less than {}", units::format_bytes(*least_bytes))]
     TooSmall { value: String, least_bytes: u64 },
     #[error("`{value}` is not an IANA time zone")]
@@ -203,6 +205,9 @@ impl Reason {
     fn fixed_step(&self, example: &str) -> String {
         match self {
             Self::TooSmall { .. } => "give it more, with a unit such as MB or GiB".to_owned(),
+            Self::NotAShare { .. } => {
+                "write a percentage from 0% to 100%, such as \"0.5%\"".to_owned()
+            }
             Self::FormatNotInferred { .. } => {
                 "add `format = \"csv\"`, `format = \"jsonl\"` or `format = \"parquet\"`".to_owned()
             }

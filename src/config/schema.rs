@@ -2,6 +2,7 @@
 //! the examples in messages. A test holds it against the structs of `file.rs`.
 
 use super::checks::{CHECK_USE, CHECKS};
+use super::contract::CONTRACT;
 use super::reason::{Reason, Suggestion, nearest};
 
 /// One key of the configuration.
@@ -63,11 +64,11 @@ pub(crate) const fn text(name: &'static str, value: &'static str) -> Key {
     Key { name, shape: Shape::Text, value }
 }
 
-const fn integer(name: &'static str, value: &'static str) -> Key {
+pub(crate) const fn integer(name: &'static str, value: &'static str) -> Key {
     Key { name, shape: Shape::Integer, value }
 }
 
-const fn boolean(name: &'static str, value: &'static str) -> Key {
+pub(crate) const fn boolean(name: &'static str, value: &'static str) -> Key {
     Key { name, shape: Shape::Boolean, value }
 }
 
@@ -138,6 +139,7 @@ pub(crate) const FEED: &[Key] = &[
     text("format", "\"csv\""),
     text_list("columns", "[\"user_id\", \"event_id\"]"),
     text("on_missing", "\"fail\""),
+    section("contract", CONTRACT),
     section("event", EVENT),
     section("session", SESSION),
     section("window", WINDOW),
@@ -165,12 +167,13 @@ const SESSION: &[Key] = &[
 const WINDOW: &[Key] = &[integer("update_depth_days", "5"), integer("lookback_days", "1")];
 
 /// Every section but the top, by its path.
-pub(crate) const SECTIONS: [(&str, &[Key]); 10] = [
+pub(crate) const SECTIONS: [(&str, &[Key]); 11] = [
     ("lake", LAKE),
     ("lake.storage", STORAGE),
     ("engine", ENGINE),
     ("retention", RETENTION),
     ("feed", FEED),
+    ("feed.contract", CONTRACT),
     ("feed.event", EVENT),
     ("feed.session", SESSION),
     ("feed.window", WINDOW),

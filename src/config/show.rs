@@ -1,10 +1,12 @@
 //! The effective configuration, as one would write it.
 
 use super::file::{
-    EngineFile, EventFile, FeedFile, File, LakeFile, RetentionFile, SessionFile, WindowFile,
+    Argument, ContractFile, EngineFile, EventFile, FeedFile, File, LakeFile, RetentionFile,
+    SessionFile, WindowFile,
 };
 use super::{
-    Config, EventMapping, FeedConfig, References, SessionRules, WindowRules, location, units,
+    Config, Contract, EventMapping, FeedConfig, References, SessionRules, WindowRules, location,
+    units,
 };
 
 /// The effective configuration as TOML: every default filled in, every path absolute, references
@@ -57,10 +59,31 @@ fn feed(index: usize, feed: &FeedConfig, references: &References) -> FeedFile {
         format: shown("format", feed.format.to_string()),
         columns: feed.columns.clone(),
         on_missing: shown("on_missing", feed.on_missing.to_string()),
+        contract: contract(&feed.contract),
         event: event(&feed.event),
         session: session(&feed.session),
         window: window(&feed.window),
         checks,
+    }
+}
+
+fn contract(contract: &Contract) -> ContractFile {
+    let types = contract.types.iter();
+    let types = types.map(|(column, of)| (column.clone(), Argument::Text(of.to_string())));
+    let allowed = contract.allowed.iter();
+    let allowed = allowed.map(|(column, of)| (column.clone(), Argument::Texts(of.clone())));
+    ContractFile {
+        mandatory: Some(contract.mandatory.clone()),
+        on_missing_column: Some(contract.on_missing_column.as_str().to_owned()),
+        on_extra_column: Some(contract.on_extra_column.as_str().to_owned()),
+        not_blank: Some(contract.not_blank.clone()),
+        types: Some(types.collect()),
+        allowed: Some(allowed.collect()),
+        on_bad_row: Some(contract.on_bad_row.as_str().to_owned()),
+        max_bad_rows: contract.max_bad_rows.map(i64::from),
+        max_bad_share: contract.max_bad_share_ppm.map(units::format_ppm),
+        reject_to: contract.reject_to.as_deref().map(location::redacted),
+        reject_move: Some(contract.reject_move),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Durations (`"5m"`, `"1h 30m"`) and sizes (`"512MB"`), read and written.
+//! Durations (`"5m"`, `"1h 30m"`), sizes (`"512MB"`) and shares (`"0.5%"`), read and written.
 
 use bytesize::ByteSize;
 
@@ -23,6 +23,9 @@ const SIZE_UNITS: [(&str, u64); 6] = [
     ("KiB", 1 << 10),
     ("KB", 1_000),
 ];
+
+/// All of something, in parts per million.
+const ALL_PPM: u32 = 1_000_000;
 
 /// Reads a positive duration into whole microseconds.
 pub(crate) fn parse_micros(value: &str) -> Result<i64, Reason> {
@@ -64,6 +67,29 @@ pub(crate) fn format_bytes(bytes: u64) -> String {
         .map_or_else(|| format!("{bytes}B"), |(unit, size)| format!("{}{unit}", bytes / size))
 }
 
+/// Reads a share such as `0.5%` into parts per million.
+pub(crate) fn parse_ppm(value: &str) -> Result<u32, Reason> {
+    let ppm = || {
+        let (whole, part) =
+            value.strip_suffix('%')?.split_once('.').unwrap_or((&value[..value.len() - 1], ""));
+        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        if whole.is_empty() || part.len() > 4 || !digits(whole) || !digits(part) {
+            return None;
+        }
+        format!("{whole}{part:0<4}").parse::<u32>().ok().filter(|ppm| *ppm <= ALL_PPM)
+    };
+    ppm().ok_or_else(|| Reason::NotAShare { value: value.to_owned() })
+}
+
+/// Writes parts per million as [`parse_ppm`] reads them.
+pub(crate) fn format_ppm(ppm: u32) -> String {
+    let (whole, part) = (ppm / 10_000, format!("{:04}", ppm % 10_000));
+    match part.trim_end_matches('0') {
+        "" => format!("{whole}%"),
+        part => format!("{whole}.{part}%"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,6 +127,19 @@ mod tests {
         assert_eq!(parse_bytes("1048576").unwrap(), 1_048_576);
         assert!(matches!(parse_bytes("lots"), Err(Reason::NotASize { .. })));
         assert!(matches!(parse_bytes("-1GB"), Err(Reason::NotASize { .. })));
+    }
+
+    #[test]
+    fn shares_are_written_as_they_are_read() {
+        for (value, ppm) in [("0%", 0), ("0.5%", 5_000), ("1%", 10_000), ("100%", 1_000_000)] {
+            assert_eq!(parse_ppm(value).unwrap(), ppm);
+            assert_eq!(format_ppm(ppm), value);
+        }
+        assert_eq!(parse_ppm("0.0001%").unwrap(), 1);
+        for value in ["", "%", "5", ".5%", "-1%", "+1%", "1e1%", "101%", "0.00001%", "99999999999%"]
+        {
+            assert!(matches!(parse_ppm(value), Err(Reason::NotAShare { .. })), "{value}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `raw/<feed>/<arrival date>/<file>/<content hash>` | raw, quarantine | 1: this delivery is here; 2, in raw alone: it was withdrawn |
 //! | `rejected/<feed>/<arrival date>/<file>/<content hash>` | raw, quarantine | 1: this file was rejected whole, nothing of it is here |
+//! | `decided/<feed>/<arrival date>/<file>/<content hash>` | quarantine | under which configuration the rows here were rejected, a hash of it |
 //! | `seen/<feed>/<arrival date>/<file>/<size>-<mtime>` | raw | 1: a file with this stat needs no hashing |
 //! | `ods/<feed>/<arrival date>` | ods | number of deliveries and withdrawals of that date built |
 //! | `ods/<feed>` | ods | arrival date of the last build, days since 1970: makes ODS commits exclude each other |
@@ -101,6 +102,22 @@ impl Ids {
         let prefix = rejected(feed, arrival_date, file, "");
         let hashes = self.0.keys().filter_map(|id| id.strip_prefix(&prefix));
         hashes.filter(|hash| !hash.contains('/')).map(str::to_owned).collect()
+    }
+
+    /// Every file that was rejected, by arrival date and name, with the hashes of its contents.
+    pub fn rejections(&self, feed: &str) -> BTreeMap<(NaiveDate, String), Vec<String>> {
+        let prefix = format!("rejected/{feed}/");
+        let mut files: BTreeMap<_, Vec<String>> = BTreeMap::new();
+        for rest in self.0.keys().filter_map(|id| id.strip_prefix(&prefix)) {
+            let parts = rest.split_once('/').and_then(|(date, rest)| {
+                let (file, hash) = rest.rsplit_once('/')?;
+                Some((date.parse::<NaiveDate>().ok()?, file, hash))
+            });
+            if let Some((date, file, hash)) = parts {
+                files.entry((date, file.to_owned())).or_default().push(hash.to_owned());
+            }
+        }
+        files
     }
 
     /// Number of deliveries and withdrawals of one arrival date; it grows with every change.
@@ -274,6 +291,11 @@ pub fn delivery(
 /// not looked at again, whatever the contract says then.
 pub fn rejected(feed: &str, arrival_date: NaiveDate, file: &str, content_hash: &str) -> String {
     format!("rejected/{feed}/{arrival_date}/{file}/{content_hash}")
+}
+
+/// The id of what an ingest has decided on the rows of a file.
+pub fn decided(feed: &str, arrival_date: NaiveDate, file: &str, content_hash: &str) -> String {
+    format!("decided/{feed}/{arrival_date}/{file}/{content_hash}")
 }
 
 /// The id of a file's size and modification time, so that an unchanged file is not hashed again.

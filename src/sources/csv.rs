@@ -56,6 +56,11 @@ impl CsvRecords {
         Ok(Self { framing, header: header.collect(), nested, unquoted: String::new() })
     }
 
+    /// The names of the header, in its order.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.header.iter().map(|column| column.name.clone()).collect()
+    }
+
     /// The same header, for blocks of the file.
     pub(super) fn for_blocks(&self) -> Self {
         let header = Arc::clone(&self.header);

@@ -42,6 +42,14 @@ impl FileReader {
         }
     }
 
+    /// The columns that a CSV header or a Parquet schema names, in its order; none of JSON lines.
+    pub fn names(&self) -> Option<Vec<String>> {
+        match self {
+            Self::Text(reader) => reader.header(),
+            Self::Parquet(reader) => Some(reader.names().to_vec()),
+        }
+    }
+
     /// The next records, good and bad, in file order; none at the end of the file. A batch may
     /// have no row at all before the end is reached.
     pub fn next_batch(&mut self) -> Result<Option<ParsedBatch>, SourceError> {

@@ -11,6 +11,7 @@ use futures::TryStreamExt as _;
 use glob::{MatchOptions, Pattern};
 use object_store::ObjectStore;
 use object_store::path::Path as Key;
+use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
 
 use super::SourceError;
@@ -71,20 +72,23 @@ pub struct SourceFile {
     pub bytes: u64,
     /// What changes with the content: the modification time, or the ETag of an object.
     version: String,
+    is_folder: bool,
     object: Option<StoredObject>,
 }
 
 impl SourceFile {
     fn stat_at(path: PathBuf, root: &Path) -> Result<Option<Self>, std::io::Error> {
         let metadata = fs::metadata(&path)?;
-        if !metadata.is_file() {
+        let is_folder = metadata.is_dir();
+        if !metadata.is_file() && !is_folder {
             return Ok(None);
         }
         let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
         let modified_nanos =
             metadata.modified()?.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
         let version = modified_nanos.to_string();
-        Ok(Some(Self { bytes: metadata.len(), version, name, path, object: None }))
+        let bytes = if is_folder { 0 } else { metadata.len() };
+        Ok(Some(Self { bytes, version, name, path, is_folder, object: None }))
     }
 
     /// Size and version: while they stay, the file is not hashed again.
@@ -106,9 +110,30 @@ impl SourceFile {
         }
     }
 
-    /// SHA-256 of its bytes as delivered (compressed, where it is), in hexadecimal.
+    /// Whether a folder is where a file should be.
+    pub fn is_folder(&self) -> bool {
+        self.is_folder
+    }
+
+    /// SHA-256 of its bytes as delivered (compressed, where it is), in hexadecimal; that of no byte
+    /// for a folder.
     pub fn content_hash(&self) -> Result<String, SourceError> {
+        if self.is_folder {
+            return Ok(format!("{:x}", Sha256::digest(b"")));
+        }
         Input::open(self.location(), Limits::default())?.content_hash()
+    }
+
+    /// Removes it, if it is still what it was when it was listed.
+    pub async fn remove(&self) -> Result<(), SourceError> {
+        let failed = |source| SourceError::Removal { path: self.path.clone(), source };
+        match &self.object {
+            Some(object) if object.is_unchanged().await.map_err(failed)? => {
+                object.remove().await.map_err(failed)
+            }
+            None if self.is_unchanged()? => fs::remove_file(&self.path).map_err(failed),
+            _ => Err(SourceError::Changed { path: self.path.clone() }),
+        }
     }
 
     /// Whether size and time are still what they were when the file was listed.
@@ -218,6 +243,7 @@ impl<'t> Source<'t> {
                 name: key.strip_prefix(&root).unwrap_or(&key).to_owned(),
                 bytes: object.bytes(),
                 version: object.version(),
+                is_folder: false,
                 object: Some(object),
             };
             found.push((key, file));
@@ -228,11 +254,14 @@ impl<'t> Source<'t> {
 
 fn files(template: &str, pattern: &str) -> Result<Vec<(String, SourceFile)>, DiscoveryError> {
     let root = fixed_part(template);
+    // A template without an ending may well match folders that are none of the feed's business.
+    let wants_files = Path::new(template).extension().is_some();
     let mut files = Vec::new();
     for path in matching(template, pattern)? {
         let text = path.to_string_lossy().into_owned();
         let file = SourceFile::stat_at(path, &root)
             .map_err(|source| DiscoveryError::Listing { template: template.to_owned(), source })?;
+        let file = file.filter(|file| wants_files || !file.is_folder);
         files.extend(file.map(|file| (text, file)));
     }
     Ok(files)

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
-use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore};
+use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt as _};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, Receiver};
 
@@ -60,7 +60,7 @@ impl Location {
     }
 
     /// The bytes from front to back, and how many there are.
-    pub(super) fn stream(&self) -> io::Result<(Box<dyn Read + Send>, u64)> {
+    pub fn stream(&self) -> io::Result<(Box<dyn Read + Send>, u64)> {
         if let Some(object) = &self.object {
             return Ok((Box::new(object.stream()), object.bytes()));
         }
@@ -89,6 +89,18 @@ impl StoredObject {
             Some(e_tag) => e_tag.trim_matches('"').to_owned(),
             None => self.meta.last_modified.timestamp_micros().to_string(),
         }
+    }
+
+    /// Whether the store still holds this version.
+    pub(super) async fn is_unchanged(&self) -> io::Result<bool> {
+        let meta = self.store.head(&self.meta.location).await?;
+        let now = Self { meta, ..self.clone() };
+        Ok(now.version() == self.version() && now.bytes() == self.bytes())
+    }
+
+    /// Takes the object out of its store, whatever version it is.
+    pub(super) async fn remove(&self) -> io::Result<()> {
+        Ok(self.store.delete(&self.meta.location).await?)
     }
 
     /// Waits for a part.

@@ -83,6 +83,11 @@ impl ParallelReader {
         })
     }
 
+    /// The names of a CSV header, in its order.
+    pub fn header(&self) -> Option<Vec<String>> {
+        self.reader.records.header()
+    }
+
     /// The next records, good and bad, in file order; none at the end of the file. A batch may
     /// have no row at all before the end is reached.
     pub fn next_batch(&mut self) -> Result<Option<ParsedBatch>, SourceError> {

@@ -69,6 +69,14 @@ impl Records {
         }
     }
 
+    /// The names of a CSV header.
+    pub(super) fn header(&self) -> Option<Vec<String>> {
+        match self {
+            Self::Csv(records) => Some(records.names()),
+            Self::Jsonl(_) => None,
+        }
+    }
+
     /// The same header and columns, for blocks of the file.
     pub(super) fn for_blocks(&self) -> Self {
         match self {
@@ -222,6 +230,26 @@ pub enum SourceError {
         path: PathBuf,
         /// The operating system's reason.
         source: io::Error,
+    },
+    /// A rejected file does not leave its source.
+    #[error(
+        "cannot remove {} from its source, though it was copied; check the permissions, the next \
+         run tries again", .path.display()
+    )]
+    Removal {
+        /// The file.
+        path: PathBuf,
+        /// The reason of the operating system or the store.
+        source: io::Error,
+    },
+    /// A folder where a file should be.
+    #[error(
+        "{} is a folder; put a file in its place, or add `/*` and the ending of its files to the \
+         path of the feed", .path.display()
+    )]
+    IsFolder {
+        /// The folder.
+        path: PathBuf,
     },
     /// The disk or network failed under an open file.
     #[error(
@@ -418,6 +446,18 @@ pub enum SourceError {
         missing: Vec<MissingColumn>,
         /// The columns that are there, in the file's order.
         header: Vec<String>,
+    },
+    /// A header or schema names columns that the feed does not.
+    #[error(
+        "{} has {}, which the feed does not name, and on_extra_column is \"reject\"; correct the \
+         file, or add them to the columns of the feed",
+        .path.display(), quoted(.extra)
+    )]
+    ExtraColumns {
+        /// The file.
+        path: PathBuf,
+        /// The columns that nothing names, in the file's order.
+        extra: Vec<String>,
     },
     /// The first bytes are not those of a Parquet file.
     #[error(

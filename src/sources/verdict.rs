@@ -12,6 +12,8 @@ use super::reader::{RejectReason, SourceError};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FileVerdict {
+    /// It is a folder.
+    NotAFile,
     /// There is nothing in it, not even a header.
     Empty,
     /// It is something other than what the feed declares.
@@ -24,6 +26,10 @@ pub enum FileVerdict {
     DuplicateHeader,
     /// A column that it must have is not there.
     MissingColumn,
+    /// It has a column that the feed does not name.
+    ExtraColumn,
+    /// Too many of its rows are bad.
+    BadRows,
     /// It has more columns than are read.
     TooManyColumns,
     /// Decompressed it comes to far more than its size.
@@ -34,12 +40,15 @@ impl FileVerdict {
     /// The name in the table `quarantine/<feed>`.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::NotAFile => "not_a_file",
             Self::Empty => "empty",
             Self::WrongFormat => "wrong_format",
             Self::NotDecodable => "not_decodable",
             Self::Truncated => "truncated",
             Self::DuplicateHeader => "duplicate_header",
             Self::MissingColumn => "missing_column",
+            Self::ExtraColumn => "extra_column",
+            Self::BadRows => "bad_rows",
             Self::TooManyColumns => "too_many_columns",
             Self::ExpandsTooFar => "expands_too_far",
         }
@@ -56,6 +65,7 @@ impl SourceError {
     /// The verdict on the file; none where it is not the content that is to blame.
     pub fn verdict(&self) -> Option<FileVerdict> {
         Some(match self {
+            Self::IsFolder { .. } => FileVerdict::NotAFile,
             Self::Empty { .. } | Self::NoHeader { .. } => FileVerdict::Empty,
             Self::Encoding { .. }
             | Self::NotParquet { .. }
@@ -72,12 +82,14 @@ impl SourceError {
                 FileVerdict::DuplicateHeader
             }
             Self::MissingColumns { .. } | Self::SchemaLacks { .. } => FileVerdict::MissingColumn,
+            Self::ExtraColumns { .. } => FileVerdict::ExtraColumn,
             Self::TooManyColumns { .. } | Self::SchemaTooWide { .. } => FileVerdict::TooManyColumns,
             Self::Expansion { .. } => FileVerdict::ExpandsTooFar,
             Self::Open { .. }
             | Self::Read { .. }
             | Self::ReadAt { .. }
             | Self::Changed { .. }
+            | Self::Removal { .. }
             | Self::Columns { .. }
             | Self::Interrupted { .. }
             | Self::Batch { .. } => return None,

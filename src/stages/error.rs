@@ -48,6 +48,56 @@ pub enum IngestError {
         /// Arrow's reason.
         source: arrow::error::ArrowError,
     },
+    /// The columns that the contract looks at cannot be read.
+    #[error("cannot hold the rows of {} to the contract of the feed", path.display())]
+    Contract {
+        /// The file.
+        path: PathBuf,
+        /// DataFusion's reason.
+        source: Box<DataFusionError>,
+    },
+    /// A rejected file cannot be copied.
+    #[error(
+        "cannot copy {} to {copy}, which reject_to asks for; check that it can be written, then \
+         run again", path.display()
+    )]
+    Copy {
+        /// The file.
+        path: PathBuf,
+        /// Where it was to be.
+        copy: String,
+        /// The reason of the operating system or the store.
+        source: std::io::Error,
+    },
+    /// A copy of a rejected file is not what was copied.
+    #[error(
+        "{copy}, the copy of {}, does not hold the same bytes; the file was left where it is, run \
+         again", path.display()
+    )]
+    CopyDiffers {
+        /// The file.
+        path: PathBuf,
+        /// The copy.
+        copy: String,
+    },
+    /// Rows of quarantine.
+    #[error(transparent)]
+    Quarantine(Box<BuildError>),
+    /// A bad row, where the contract says that it fails the run.
+    #[error(
+        "{}, line {line}: {reason}: {detail}; on_bad_row is \"fail\": correct the file, then run \
+         again", path.display()
+    )]
+    BadRow {
+        /// The file.
+        path: PathBuf,
+        /// The physical line, from 1.
+        line: i64,
+        /// Why, as a name.
+        reason: String,
+        /// Why, in words.
+        detail: String,
+    },
     /// The reading thread ended without a result.
     #[error("reading {} was interrupted; run again", path.display())]
     Interrupted {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Date32Array, Int64Array, RecordBatch, StringArray};
 use chrono::NaiveDate;
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::{lit, not};
+use datafusion::logical_expr::{Expr, lit, not};
 use datafusion::prelude::{SessionContext, ident};
 use deltalake::DeltaTable;
 use deltalake::kernel::Transaction;
@@ -112,6 +112,52 @@ impl Quarantine {
         Ok(Self { name, table })
     }
 
+    /// Appends what `ingest` rejects of one arrival date, in one commit. The rows of the files
+    /// `replaced` that an ingest wrote before leave the table.
+    pub async fn append_rejected(
+        &self,
+        stage: &StageContext<'_>,
+        arrival_date: NaiveDate,
+        rows: &[QuarantinedRow],
+        replaced: &BTreeSet<&str>,
+        commit_ids: Vec<Transaction>,
+    ) -> Result<(), BuildError> {
+        let of_table = |source| LakeError::Rows { table: self.name.clone(), source };
+        let mut writer = FileWriter::new(&self.name, &self.table, &contracts::quarantine())?;
+        let mut removes = Vec::new();
+        if !replaced.is_empty() {
+            let files = replaced.iter().map(|file| lit(*file)).collect();
+            let by_ingest = ident("stage").eq(lit(RejectedBy::Ingest.as_str()));
+            let kept = ident(UPDATED_AT)
+                .eq(date_literal(arrival_date))
+                .and(not(by_ingest.and(ident("_file").in_list(files, false))));
+            let context = stage.engine.context(chrono_tz::Tz::UTC);
+            for batch in rows_where(&context, &self.name, &self.table, kept).await? {
+                writer.write(&batch).await?;
+            }
+            let files = by_date(&self.name, &self.table, UPDATED_AT)?;
+            let of_date = files.get(&arrival_date).into_iter().flatten();
+            removes.extend(of_date.map(|file| file.remove.clone()));
+        }
+        if !rows.is_empty() {
+            writer
+                .write(&to_batch(rows, arrival_date, RejectedBy::Ingest).map_err(of_table)?)
+                .await?;
+        }
+        let change = Change {
+            adds: writer.close().await?,
+            removes,
+            ids: commit_ids,
+            read_predicate: Some(date_predicate(&BTreeSet::from([arrival_date]))),
+            ..Change::default()
+        };
+        let provenance = stage.provenance("ingest", vec![]);
+        fail::fail_point!("raw_quarantine_before_commit", |_| std::process::abort());
+        commits::commit(&self.name, &self.table, change, &provenance).await?;
+        fail::fail_point!("raw_quarantine_after_commit", |_| std::process::abort());
+        Ok(())
+    }
+
     /// Replaces the build's rows of the arrival dates of `withdrawn` by `rejected`, in one commit.
     /// The rows of `ingest` stay, but for those of the files withdrawn. Commits nothing when there were none, are none, and no id is given.
     pub async fn replace_build_rows(
@@ -158,12 +204,6 @@ async fn ingest_rows(
     withdrawn: &WithdrawnFiles,
 ) -> Result<Vec<RecordBatch>, BuildError> {
     let literals = withdrawn.keys().map(|date| date_literal(*date)).collect();
-    let schema = contracts::quarantine();
-    let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-    let rows = |source: DataFusionError| BuildError::Rows {
-        table: name.clone(),
-        source: Box::new(source),
-    };
     let mut kept = ident(UPDATED_AT)
         .in_list(literals, false)
         .and(ident("stage").eq(lit(RejectedBy::Ingest.as_str())));
@@ -173,6 +213,21 @@ async fn ingest_rows(
             ident(UPDATED_AT).eq(date_literal(*of)).and(ident("_file").in_list(files, false));
         kept = kept.and(not(is_withdrawn));
     }
+    rows_where(context, name, table, kept).await
+}
+
+async fn rows_where(
+    context: &SessionContext,
+    name: &TableName,
+    table: &DeltaTable,
+    kept: Expr,
+) -> Result<Vec<RecordBatch>, BuildError> {
+    let schema = contracts::quarantine();
+    let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    let rows = |source: DataFusionError| BuildError::Rows {
+        table: name.clone(),
+        source: Box::new(source),
+    };
     let frame = scan(context, name, table).await?;
     let batches = frame
         .filter(kept)

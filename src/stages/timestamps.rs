@@ -71,7 +71,7 @@ fn reject(
     read_as: ReadAs<'_>,
 ) {
     let shown = arrow::util::display::array_value_to_string(values, row).unwrap_or_default();
-    let expected = read_as.format.unwrap_or("RFC 3339 or YYYY-MM-DD HH:MM:SS");
+    let expected = expected(read_as);
     match failure {
         Failure::Bad => rejects.reject(
             row,
@@ -113,6 +113,28 @@ fn typed(
         let micros = micros.ok_or(Failure::Bad)?;
         if has_zone { in_range(micros) } else { local_micros(micros, zone) }
     })
+}
+
+/// Why a text is no timestamp, if it is none.
+pub(crate) fn fault_of(text: &str, read_as: ReadAs<'_>) -> Option<String> {
+    match parse(text, read_as.format, read_as.zone) {
+        Ok(_) => None,
+        Err(Failure::Bad) => Some(format!("expected {}", expected(read_as))),
+        Err(Failure::NonexistentLocalTime) => {
+            Some(format!("which does not exist in the zone {}", read_as.zone))
+        }
+    }
+}
+
+/// Whether ticks of so many microseconds since 1970 are a time that a timestamp can hold.
+pub(crate) fn is_epoch(text: &str, micros_per_tick: i64) -> bool {
+    let ticks = text.trim().parse::<i64>().ok();
+    let micros = ticks.and_then(|ticks| ticks.checked_mul(micros_per_tick));
+    micros.is_some_and(|micros| in_range(micros).is_ok())
+}
+
+fn expected(read_as: ReadAs<'_>) -> &str {
+    read_as.format.unwrap_or("RFC 3339 or YYYY-MM-DD HH:MM:SS")
 }
 
 /// Years 1 to 9999, what SQL engines that read the table can show.

@@ -1,6 +1,6 @@
 //! Files of which nothing can be taken.
 
-use super::{Expected, HEADER, Kind, around, gzip, parquet, parquet_of};
+use super::{Expected, FOLDER, HEADER, Kind, around, gzip, parquet, parquet_of};
 
 fn kind(
     ending: &'static str,
@@ -55,6 +55,7 @@ pub(super) fn kinds() -> Vec<Kind> {
 
 fn empty() -> Vec<Kind> {
     vec![
+        csv("a folder in its place", |_| FOLDER.to_vec(), "not_a_file", "is a folder"),
         csv("empty", |_| vec![], "empty", "is empty"),
         csv("only blank lines", |_| b"\n\r\n\n".to_vec(), "empty", "is blank"),
         csv("only a byte order mark", |_| b"\xEF\xBB\xBF".to_vec(), "empty", "is empty"),

@@ -234,3 +234,60 @@ fn retention_removes_the_rejections_of_a_date_too() {
     assert!(workspace.quarantine_lines(&["reason"]).is_empty());
     workspace.exec("run").code(0).stdout(contains("nothing to do"));
 }
+
+#[test]
+fn a_folder_in_place_of_a_file_is_rejected_until_a_file_is_there() {
+    let workspace = empty_workspace();
+    let path = workspace.path("batches/2026-01-05.csv");
+    fs::create_dir_all(&path).unwrap();
+    workspace.exec(DAY).code(3).stderr(contains("not_a_file").and(contains("is a folder")));
+    workspace.exec(DAY).code(0);
+    fs::write(path.join("part.csv"), "x").unwrap();
+    workspace.exec("run").code(0);
+    fs::remove_dir_all(&path).unwrap();
+    fs::write(&path, batch(&[ONE])).unwrap();
+    workspace.exec("run").code(0);
+    assert_eq!(workspace.ods_lines(&["note"]), ["a"]);
+    let glob = empty_workspace();
+    glob.configure(
+        &CONFIGURATION.replace("{arrival_date}.csv\"", "{arrival_date}/*\"\nformat = \"csv\""),
+    );
+    glob.write_batch("2026-01-05/inner/a.csv", "x");
+    glob.write_batch("2026-01-05/a.csv", &batch(&[ONE]));
+    glob.exec(DAY).code(0);
+}
+
+/// The program waits between its look at the folder and its reading, and the file changes there.
+#[test]
+fn of_a_file_that_changes_while_it_is_read_nothing_is_taken_and_the_next_run_takes_it() {
+    let changed = batch(&[ONE, "u2,click,2026-01-05T10:00:00Z,b"]);
+    for (before, after) in [
+        (batch(&[ONE]), changed.clone()),
+        (batch(&[ONE]).replace(",a\n", ",b\n"), batch(&[ONE])),
+        // What would be rejected is not judged either.
+        ("nothing,of,the,kind\n".to_owned(), changed.clone()),
+        (changed, "nothing,of,the,kind\n".to_owned()),
+    ] {
+        let workspace = empty_workspace();
+        workspace.write_batch("2026-01-05.csv", &before);
+        let mut run = workspace.program(DAY);
+        let run = run.env("FAILPOINTS", "seen_after_commit=sleep(3000)");
+        let run = run.stderr(std::process::Stdio::piped()).spawn().unwrap();
+        let files = workspace.path("lake/files/_delta_log/00000000000000000001.json");
+        while !files.exists() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        workspace.write_batch("2026-01-05.csv", &after);
+        let ended = run.wait_with_output().unwrap();
+        let stderr = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains("changed while it was read"), "{stderr}");
+        assert!(workspace.raw_lines(&["note"]).is_empty());
+        let is_good = after.starts_with("user_id");
+        workspace.exec(DAY).code(if is_good { 0 } else { 3 });
+        assert_eq!(
+            workspace.raw_lines(&["note"]).len(),
+            if is_good { after.lines().count() - 1 } else { 0 }
+        );
+    }
+}

@@ -164,6 +164,18 @@ path = "/etc/lakes/batches/{arrival_date}.csv"
 format = "csv"
 on_missing = "fail"
 
+[feed.contract]
+mandatory = []
+on_missing_column = "reject"
+on_extra_column = "keep_in_extra"
+not_blank = []
+on_bad_row = "quarantine"
+reject_move = false
+
+[feed.contract.types]
+
+[feed.contract.allowed]
+
 [feed.event]
 user_id = "user_id"
 product_code = "product_code"

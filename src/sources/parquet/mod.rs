@@ -51,6 +51,7 @@ pub struct ParquetReader {
     /// Row groups that are being read, in file order.
     in_flight: VecDeque<Receiver<Parsed>>,
     content_hash: JoinHandle<Result<String, SourceError>>,
+    names: Vec<String>,
 }
 
 /// One batch of a row group; none at its end.
@@ -112,7 +113,12 @@ impl ParquetReader {
             move || Input::open(location, Limits::default())?.content_hash()
         });
         let path = path.to_owned();
-        Ok(Self { path, jobs, threads, groups, in_flight: VecDeque::new(), content_hash })
+        Ok(Self { path, jobs, threads, groups, in_flight: VecDeque::new(), content_hash, names })
+    }
+
+    /// The columns of the schema, in its order.
+    pub fn names(&self) -> &[String] {
+        &self.names
     }
 
     /// The next rows, in file order; none at the end of the file.

@@ -7,15 +7,16 @@ use deltalake::DeltaTable;
 use deltalake::kernel::{Add, Transaction};
 
 use super::Plan;
-use super::taking::Rejected;
+use super::contract::HeldTo;
+use super::reject_folder::RejectFolder;
+use super::rejection::RejectedFile;
+use super::taking::Decided;
+use crate::lake::TableName;
 use crate::lake::commits::{self, Change};
-use crate::lake::contracts;
 use crate::lake::files::FileTotals;
-use crate::lake::ids::{self, LatePolicy};
-use crate::lake::storage::FileWriter;
-use crate::lake::{LakeError, TableName};
+use crate::lake::ids::{self, Ids, LatePolicy};
 use crate::stages::error::IngestError;
-use crate::stages::quarantine::{Quarantine, QuarantinedRow, RejectedBy, date_predicate, to_batch};
+use crate::stages::quarantine::date_predicate;
 use crate::stages::{StageContext, StageOutcome};
 
 /// One commit of new files.
@@ -25,7 +26,10 @@ pub(super) struct Delivery<'a> {
     pub(super) table: DeltaTable,
     pub(super) arrival_date: NaiveDate,
     pub(super) late: LatePolicy,
-    pub(super) required: BTreeSet<String>,
+    pub(super) held_to: HeldTo,
+    /// The ids of raw.
+    pub(super) known: Ids,
+    pub(super) reject_folder: Option<&'a RejectFolder>,
 }
 
 impl Delivery<'_> {
@@ -35,8 +39,8 @@ impl Delivery<'_> {
         outcome: &mut StageOutcome,
     ) -> Result<(), IngestError> {
         let mut taken = self.take(&plan.new).await?;
-        for rejected in &taken.rejected {
-            *outcome.quarantined.entry(rejected.row.reason.clone().into_owned()).or_default() += 1;
+        for row in taken.decided.iter().flat_map(|decided| &decided.bad) {
+            *outcome.quarantined.entry(row.reason.clone().into_owned()).or_default() += 1;
         }
         outcome.read = taken.read;
         outcome.files.extend(taken.files);
@@ -44,16 +48,40 @@ impl Delivery<'_> {
         outcome.rows_read = Some(taken.rows + outcome.rows_quarantined());
         outcome.added = FileTotals::of_adds(&taken.adds);
         let feed = &self.stage.feed.name;
-        for file in &taken.rejected_files {
-            let id = ids::rejected(feed, self.arrival_date, &file.file, &file.content_hash);
-            taken.rejected.push(Rejected { id: id.clone(), row: file.quarantined() });
-            taken.ids.push(id);
-        }
+        self.keep_rejected(plan, &mut taken.rejected_files).await?;
+        taken.decided.extend(taken.rejected_files.iter().map(|file| Decided {
+            id: ids::rejected(feed, self.arrival_date, &file.file, &file.content_hash),
+            file: file.file.clone(),
+            content_hash: file.content_hash.clone(),
+            bad: vec![file.quarantined()],
+        }));
         outcome.rejected_files = taken.rejected_files;
-        self.quarantine(&taken.rejected).await?;
-        let ids = taken.ids.iter().chain(&plan.seen);
+        self.quarantine(&taken.decided).await?;
+        let ids = taken.decided.iter().map(|decided| &decided.id).chain(&plan.seen);
         let ids = ids.map(|id| ids::transaction(id, 1)).collect();
         outcome.version_after = Some(self.commit(taken.adds, ids).await?);
+        Ok(())
+    }
+
+    /// Copies rejected files before their rejection is committed: what is rejected is not looked at
+    /// again.
+    async fn keep_rejected(
+        &self,
+        plan: &Plan<'_>,
+        rejected: &mut [RejectedFile],
+    ) -> Result<(), IngestError> {
+        let Some(folder) = self.reject_folder else {
+            return Ok(());
+        };
+        for rejected in rejected {
+            let new = plan.new.iter().find(|new| new.file.name == rejected.file);
+            if let Some(new) = new.filter(|new| !new.file.is_folder()) {
+                let feed = &self.stage.feed.name;
+                let copy = folder.place(feed, self.arrival_date, new.file, &rejected.content_hash);
+                folder.keep(new.file, &rejected.content_hash, &copy).await?;
+                rejected.copy = Some(folder.shown(&copy));
+            }
+        }
         Ok(())
     }
 
@@ -65,37 +93,5 @@ impl Delivery<'_> {
         let version = commits::commit(&self.name, &self.table, change, &provenance).await?;
         fail::fail_point!("raw_after_commit", |_| std::process::abort());
         Ok(version)
-    }
-
-    /// What is rejected goes first, each file's once: a crash before the commit to raw repeats
-    /// nothing.
-    async fn quarantine(&self, rejected: &[Rejected]) -> Result<(), IngestError> {
-        if rejected.is_empty() {
-            return Ok(());
-        }
-        let Quarantine { name, table } = Quarantine::open(self.stage).await?;
-        let known = self.stage.lake.ids(&name, &table).await?;
-        let missing: Vec<&Rejected> =
-            rejected.iter().filter(|record| !known.contains(&record.id)).collect();
-        let deliveries: BTreeSet<&str> = missing.iter().map(|record| record.id.as_str()).collect();
-        let rows: Vec<QuarantinedRow> = missing.iter().map(|record| record.row.clone()).collect();
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let batch = to_batch(&rows, self.arrival_date, RejectedBy::Ingest)
-            .map_err(|source| LakeError::Rows { table: name.clone(), source })?;
-        let mut writer = FileWriter::new(&name, &table, &contracts::quarantine())?;
-        writer.write(&batch).await?;
-        let change = Change {
-            adds: writer.close().await?,
-            ids: deliveries.into_iter().map(|id| ids::transaction(id, 1)).collect(),
-            read_predicate: Some(date_predicate(&BTreeSet::from([self.arrival_date]))),
-            ..Change::default()
-        };
-        let provenance = self.stage.provenance("ingest", vec![]);
-        fail::fail_point!("raw_quarantine_before_commit", |_| std::process::abort());
-        commits::commit(&name, &table, change, &provenance).await?;
-        fail::fail_point!("raw_quarantine_after_commit", |_| std::process::abort());
-        Ok(())
     }
 }

@@ -3,14 +3,19 @@
 //! ```text
 //! plan       which files raw does not hold yet
 //! reading    file -> records in columns, in file order    (several threads, one pass: hash too)
+//! contract   which rows break the contract of the feed
 //! taking     records -> raw row groups; a file that is rejected leaves nothing in them
 //! delivery   quarantine, raw -> one commit each
 //! ```
 
+mod bad_rows;
+mod contract;
 mod delivery;
 pub mod outcome;
+mod quarantine;
 mod reading;
 pub mod recovery;
+mod reject_folder;
 mod rejection;
 mod taking;
 
@@ -26,8 +31,10 @@ use crate::lake::ids::{self, Ids, LatePolicy};
 use crate::lake::rules::RuleBook;
 use crate::lake::{LakeError, TableName};
 use crate::sources::SourceFile;
+use contract::HeldTo;
 use delivery::Delivery;
 use outcome::{FileOutcome, FileStatus};
+pub use reject_folder::{RejectFolder, move_rejected};
 pub use rejection::RejectedFile;
 use rejection::content_hash;
 
@@ -65,14 +72,16 @@ struct Plan<'f> {
     skipped: Vec<FileOutcome>,
 }
 
-/// Appends those of `files` that were not delivered under `arrival_date` yet.
+/// Appends those of `files` that were not delivered under `arrival_date` yet. A file that is
+/// rejected is copied to `reject_folder`.
 pub async fn ingest(
     stage: &StageContext<'_>,
     arrival_date: NaiveDate,
     files: &[SourceFile],
     late: LatePolicy,
+    reject_folder: Option<&RejectFolder>,
 ) -> Result<StageOutcome, IngestError> {
-    let once = async || ingest_once(stage, arrival_date, files, late).await;
+    let once = async || ingest_once(stage, arrival_date, files, late, reject_folder).await;
     replanning(IngestError::is_conflict, once).await
 }
 
@@ -81,10 +90,11 @@ async fn ingest_once(
     arrival_date: NaiveDate,
     files: &[SourceFile],
     late: LatePolicy,
+    reject_folder: Option<&RejectFolder>,
 ) -> Result<StageOutcome, IngestError> {
     let name = TableName::Raw(stage.feed.name.clone());
-    let required = required_columns(stage, arrival_date).await?;
-    let columns = stage.feed.columns.clone().unwrap_or_else(|| required.iter().cloned().collect());
+    let named = columns_named(stage, arrival_date).await?;
+    let columns = stage.feed.columns.clone().unwrap_or_else(|| named.iter().cloned().collect());
     let table = stage
         .lake
         .load_or_create(&name, &contracts::raw(&columns), &[UPDATED_AT], stage.table_properties())
@@ -103,14 +113,15 @@ async fn ingest_once(
         return Ok(outcome);
     }
     outcome.files.clone_from(&plan.skipped);
-    let delivery = Delivery { stage, name, table, arrival_date, late, required };
+    let held_to = HeldTo::of(stage.feed, named);
+    let delivery =
+        Delivery { stage, name, table, arrival_date, late, held_to, known, reject_folder };
     delivery.append(&plan, &mut outcome).await?;
     Ok(outcome)
 }
 
-/// Columns that a delivery must have: those that the mapping of its arrival date names, and those
-/// the feed declares.
-async fn required_columns(
+/// Columns that the mapping of the arrival date names, and those that the feed declares.
+async fn columns_named(
     stage: &StageContext<'_>,
     arrival_date: NaiveDate,
 ) -> Result<BTreeSet<String>, IngestError> {
@@ -122,9 +133,9 @@ async fn required_columns(
     };
     let book = recorded.unwrap_or_else(|| RuleBook::first(stage.feed));
     let mapping = &book.mappings[book.mapping_at(arrival_date)].event;
-    let mut required = named_columns(feed, mapping).map_err(Box::new)?;
-    required.extend(stage.feed.columns.iter().flatten().cloned());
-    Ok(required)
+    let mut named = named_columns(feed, mapping).map_err(Box::new)?;
+    named.extend(stage.feed.columns.iter().flatten().cloned());
+    Ok(named)
 }
 
 /// The marks under which a file may be known: one taken in as a load of history is not delivered
@@ -217,6 +228,15 @@ pub async fn unseen<'f>(
         (*date, unseen)
     });
     Ok(unseen.filter(|(_, files)| !files.is_empty()).collect())
+}
+
+/// Whether a file of one of some arrival dates was rejected.
+pub async fn has_rejections(
+    stage: &StageContext<'_>,
+    is_asked: impl Fn(NaiveDate) -> bool,
+) -> Result<bool, LakeError> {
+    let rejections = known_ids(stage).await?.rejections(&stage.feed.name);
+    Ok(rejections.keys().any(|(date, _)| is_asked(*date)))
 }
 
 /// Whether any file of the feed was ever taken in.

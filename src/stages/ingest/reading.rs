@@ -1,7 +1,9 @@
 //! One file as a stream of records in columns: reading runs ahead on threads of its own.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -21,6 +23,8 @@ pub(super) struct FileToRead {
     pub(super) columns: Vec<String>,
     /// Fields that the file must have.
     pub(super) required: Vec<String>,
+    /// Where a header or schema may name no other fields, those that it may.
+    pub(super) only: Option<Arc<BTreeSet<String>>>,
     pub(super) threads: NonZeroUsize,
 }
 
@@ -44,8 +48,10 @@ impl Reading {
         self.batches.recv().await
     }
 
-    /// The content hash of the file that was read, or why it could not be read.
+    /// The content hash of the file, or why it could not be read. What was not read of it yet is
+    /// only hashed.
     pub(super) async fn content_hash(self) -> Result<String, IngestError> {
+        drop(self.batches);
         match self.ended.await {
             Ok(read) => Ok(read?),
             Err(_) => Err(IngestError::Interrupted { path: self.path }),
@@ -63,6 +69,14 @@ impl FileToRead {
             self.threads,
             ReadLimits::default(),
         )?;
+        if let (Some(only), Some(names)) = (&self.only, reader.names()) {
+            let extra: Vec<String> =
+                names.into_iter().filter(|name| !only.contains(name)).collect();
+            if !extra.is_empty() {
+                let path = self.location.path().to_owned();
+                return Err(SourceError::ExtraColumns { path, extra });
+            }
+        }
         while let Some(batch) = reader.next_batch()? {
             if sender.blocking_send(batch).is_err() {
                 // Whoever took the batches failed; that error is the one to report.

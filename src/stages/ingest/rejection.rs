@@ -20,6 +20,9 @@ pub struct RejectedFile {
     pub line: u64,
     /// SHA-256 of its bytes.
     pub content_hash: String,
+    /// Where a copy of it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copy: Option<String>,
 }
 
 impl RejectedFile {
@@ -31,28 +34,31 @@ impl RejectedFile {
         let Some(reason) = error.verdict() else {
             return Err(error.into());
         };
-        let (line, detail) = (error.line(), with_cause(&error));
-        Self::of(new, reason, line, detail).await
+        // Everything is read once more for the hash: while the file changes, it is not judged.
+        let hash = content_hash(new.file).await?;
+        new.check_unchanged(&hash)?;
+        Ok(Self::of(new, reason, error.line(), with_cause(&error), hash))
     }
 
-    /// A rejected file, of which everything is read once more for its hash: while it changes, it
-    /// is not judged.
-    pub(super) async fn of(
+    /// A rejected file of that content.
+    pub(super) fn of(
         new: &NewFile<'_>,
         reason: FileVerdict,
         line: u64,
         detail: String,
-    ) -> Result<Self, IngestError> {
-        let hash = content_hash(new.file).await?;
-        new.check_unchanged(&hash)?;
-        Ok(Self { file: new.file.name.clone(), reason, detail, line, content_hash: hash })
+        content_hash: String,
+    ) -> Self {
+        Self { file: new.file.name.clone(), reason, detail, line, content_hash, copy: None }
     }
 
     /// Its row in quarantine.
     pub(super) fn quarantined(&self) -> QuarantinedRow {
         QuarantinedRow {
             reason: self.reason.as_str().into(),
-            detail: self.detail.clone(),
+            detail: match &self.copy {
+                Some(copy) => format!("{}; a copy is {copy}", self.detail),
+                None => self.detail.clone(),
+            },
             file: self.file.clone(),
             line: i64::try_from(self.line).unwrap_or(i64::MAX),
             text: None,

@@ -11,6 +11,7 @@ use arrow::error::ArrowError;
 use deltalake::kernel::Add;
 
 use super::NewFile;
+use super::bad_rows::BadRows;
 use super::delivery::Delivery;
 use super::outcome::{FileOutcome, FileStatus};
 use super::reading::{FileToRead, Reading};
@@ -20,7 +21,7 @@ use crate::lake::contracts::{self, UPDATED_AT};
 use crate::lake::files::FileTotals;
 use crate::lake::ids::{self, LatePolicy};
 use crate::lake::row_groups::RowGroupWriter;
-use crate::sources::{RejectedRecord, SourceFile};
+use crate::sources::{FileVerdict, SourceError, SourceFile};
 use crate::stages::error::IngestError;
 use crate::stages::quarantine::QuarantinedRow;
 
@@ -34,10 +35,8 @@ pub(super) struct Taken {
     /// Data files with their rows, not committed yet.
     pub(super) adds: Vec<Add>,
     pub(super) rows: i64,
-    /// The ids of the deliveries.
-    pub(super) ids: Vec<String>,
-    /// Their records that could not be read.
-    pub(super) rejected: Vec<Rejected>,
+    /// What was decided on each file.
+    pub(super) decided: Vec<Decided>,
     /// Files of which nothing is taken.
     pub(super) rejected_files: Vec<RejectedFile>,
     pub(super) read: FileTotals,
@@ -45,10 +44,13 @@ pub(super) struct Taken {
     pub(super) files: Vec<FileOutcome>,
 }
 
-/// A record that could not be read, and the id of the delivery it came with.
-pub(super) struct Rejected {
+/// A file with its bad rows: those that could not be read, and those that break the contract.
+pub(super) struct Decided {
+    /// The id of the delivery, or of the rejection.
     pub(super) id: String,
-    pub(super) row: QuarantinedRow,
+    pub(super) file: String,
+    pub(super) content_hash: String,
+    pub(super) bad: Vec<QuarantinedRow>,
 }
 
 impl Delivery<'_> {
@@ -133,19 +135,31 @@ impl Delivery<'_> {
         taken: &mut Taken,
     ) -> Result<Option<RejectedFile>, IngestError> {
         let file = new.file;
+        if file.is_folder() {
+            let error = SourceError::IsFolder { path: file.path.clone() };
+            return RejectedFile::because_of(new, error).await.map(Some);
+        }
         let constants = self
             .constants(&file.name, schema)
             .map_err(|source| IngestError::Rows { path: file.path.clone(), source })?;
-        let mut rejected = Vec::new();
+        let mut bad = BadRows::new(&self.stage.feed.contract, file);
         let mut rows = 0;
         let mut reading = Reading::start(self.file_to_read(file, schema));
         // The one place through which all records of a delivery pass.
         while let Some(parsed) = reading.next().await {
-            if let Some(writer) = writer.as_mut() {
-                writer.write(&parsed.rows, &constants).await?;
+            let sorted = self.held_to.sort(file, parsed);
+            let sorted = sorted.map_err(|source| IngestError::Contract {
+                path: file.path.clone(),
+                source: Box::new(source),
+            })?;
+            bad.add(sorted.bad)?;
+            if bad.are_too_many() {
+                break;
             }
-            rows += parsed.rows.num_rows();
-            rejected.extend(parsed.rejected);
+            if let Some(writer) = writer.as_mut() {
+                writer.write(&sorted.good, &constants).await?;
+            }
+            rows += sorted.good.num_rows();
         }
         let hash = match reading.content_hash().await {
             Ok(hash) => hash,
@@ -155,14 +169,17 @@ impl Delivery<'_> {
             Err(error) => return Err(error),
         };
         new.check_unchanged(&hash)?;
-        taken.files.push(self.outcome(new, &hash, rows, &rejected));
+        if let Some((line, detail)) = bad.verdict(rows) {
+            return Ok(Some(RejectedFile::of(new, FileVerdict::BadRows, line, detail, hash)));
+        }
+        taken.files.push(self.outcome(new, &hash, rows, &bad.rows));
         let feed = &self.stage.feed.name;
-        let delivery = ids::delivery(feed, self.arrival_date, &file.name, &hash, self.late);
-        let rejected = rejected
-            .into_iter()
-            .map(|record| Rejected { id: delivery.clone(), row: quarantined(file, record) });
-        taken.rejected.extend(rejected);
-        taken.ids.push(delivery);
+        taken.decided.push(Decided {
+            id: ids::delivery(feed, self.arrival_date, &file.name, &hash, self.late),
+            file: file.name.clone(),
+            content_hash: hash,
+            bad: bad.rows,
+        });
         taken.read = taken.read.plus(i64::try_from(file.bytes).unwrap_or(i64::MAX));
         Ok(None)
     }
@@ -172,11 +189,11 @@ impl Delivery<'_> {
         new: &NewFile<'_>,
         hash: &str,
         rows: usize,
-        rejected: &[RejectedRecord],
+        rejected: &[QuarantinedRow],
     ) -> FileOutcome {
         let mut reasons = BTreeMap::new();
-        for record in rejected {
-            *reasons.entry(record.reason.as_str().to_owned()).or_default() += 1;
+        for row in rejected {
+            *reasons.entry(row.reason.clone().into_owned()).or_default() += 1;
         }
         FileOutcome {
             content_hash: Some(hash.to_owned()),
@@ -200,7 +217,8 @@ impl Delivery<'_> {
             location: file.location(),
             format: self.stage.feed.format,
             columns: contracts::delivered_columns(schema),
-            required: self.required.iter().cloned().collect(),
+            required: self.held_to.required.iter().cloned().collect(),
+            only: self.held_to.only.clone(),
             threads: self.threads(),
         }
     }
@@ -230,15 +248,5 @@ impl Delivery<'_> {
         let schema = schema.project(&indices.collect::<Result<Vec<_>, _>>()?)?;
         let columns = columns.map(|(_, column)| column).to_vec();
         Ok(Arc::new(RecordBatch::try_new(Arc::new(schema), columns)?))
-    }
-}
-
-fn quarantined(file: &SourceFile, record: RejectedRecord) -> QuarantinedRow {
-    QuarantinedRow {
-        reason: record.reason.as_str().into(),
-        detail: record.detail,
-        file: file.name.clone(),
-        line: i64::try_from(record.first_line).unwrap_or(i64::MAX),
-        text: Some(record.text),
     }
 }
