@@ -68,7 +68,8 @@ pub(super) fn text(text: &str) -> Result<(), JobError> {
     }
 }
 
-fn document(value: &Value) -> Result<(), JobError> {
+/// Prints one JSON document to standard output.
+pub(super) fn document(value: &Value) -> Result<(), JobError> {
     text(&format!("{value:#}"))
 }
 
