@@ -7,6 +7,7 @@ mod maintain;
 mod recompute;
 mod rejections;
 mod replay;
+mod side_by_side;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -30,6 +31,8 @@ use crate::stages::rules::{self, RuleChange};
 use crate::stages::{StageContext, StageOutcome};
 use ledger::FilesOfDates;
 use rejections::{Rejections, listed};
+use side_by_side::Shares;
+pub use side_by_side::SideBySide;
 
 const CONFIG_HASH_CHARACTERS: usize = 16;
 
@@ -59,10 +62,10 @@ impl Dates {
 pub trait Progress: Send + Sync {
     /// How many arrival dates a feed has to go.
     fn feed(&self, feed: &str, dates: u64);
-    /// What is being done.
-    fn stage(&self, stage: &str, arrival_date: NaiveDate);
-    /// An arrival date is done.
-    fn date_done(&self);
+    /// What is being done for a feed.
+    fn stage(&self, feed: &str, stage: &str, arrival_date: NaiveDate);
+    /// An arrival date of a feed is done.
+    fn date_done(&self, feed: &str);
 }
 
 /// One run over some feeds of a lake.
@@ -70,6 +73,7 @@ pub struct Job<'a> {
     config: &'a Config,
     lake: Lake,
     engine: Engine,
+    shares: Shares,
     log: RunLog,
     progress: &'a dyn Progress,
 }
@@ -87,7 +91,8 @@ impl<'a> Job<'a> {
         });
         let engine = Engine::new(&config.engine)?;
         lake.serve(&engine.context(chrono_tz::Tz::UTC));
-        Ok(Self { config, lake, engine, log, progress })
+        let shares = Shares::of(&engine);
+        Ok(Self { config, lake, engine, shares, log, progress })
     }
 
     /// The lake of the job.
@@ -148,7 +153,7 @@ impl<'a> Job<'a> {
         rejected.add(date, self.ingest_date(feed, date, files, LatePolicy::Bounded).await?);
         self.build_date(feed, date, Rebuild::WhenPending).await?;
         self.retain(feed, date, Sweep::Recent).await?;
-        self.progress.date_done();
+        self.progress.date_done(&feed.name);
         Ok(())
     }
 
@@ -173,7 +178,7 @@ impl<'a> Job<'a> {
                 let files = files.get(&date).map(Vec::as_slice).unwrap_or_default();
                 rejected.add(date, self.ingest_date(feed, date, files, late).await?);
                 self.keep_up(feed).await?;
-                self.progress.date_done();
+                self.progress.date_done(&feed.name);
             }
             Ok(())
         };
@@ -207,7 +212,7 @@ impl<'a> Job<'a> {
         for date in todo {
             self.build_date(feed, date, rebuild).await?;
             self.keep_up(feed).await?;
-            self.progress.date_done();
+            self.progress.date_done(&feed.name);
         }
         Ok(())
     }
@@ -298,7 +303,7 @@ impl<'a> Job<'a> {
         files: &[SourceFile],
         late: LatePolicy,
     ) -> Result<Vec<RejectedFile>, JobError> {
-        self.progress.stage("ingest", arrival_date);
+        self.progress.stage(&feed.name, "ingest", arrival_date);
         let (stage, timer) = (self.stage(feed), Timer::start());
         let result = match self.reject_folder(feed) {
             Ok(folder) => ingest::ingest(&stage, arrival_date, files, late, folder.as_ref()).await,
@@ -317,7 +322,7 @@ impl<'a> Job<'a> {
         arrival_date: NaiveDate,
         rebuild: Rebuild,
     ) -> Result<(), JobError> {
-        self.progress.stage("build", arrival_date);
+        self.progress.stage(&feed.name, "build", arrival_date);
         let (stage, timer) = (self.stage(feed), Timer::start());
         let result = build::build(&stage, arrival_date, rebuild).await;
         let result = result.map(|outcome| ((), outcome)).map_err(|source| {
@@ -333,7 +338,7 @@ impl<'a> Job<'a> {
         as_of: NaiveDate,
         sweep: Sweep,
     ) -> Result<RetentionPlan, JobError> {
-        self.progress.stage("retention", as_of);
+        self.progress.stage(&feed.name, "retention", as_of);
         let (stage, timer) = (self.stage(feed), Timer::start());
         let raw_days = self.config.retention.raw_days;
         let result = retention::retain(&stage, as_of, raw_days, sweep).await;
@@ -431,7 +436,7 @@ impl<'a> Job<'a> {
     fn stage<'s>(&'s self, feed: &'s FeedConfig) -> StageContext<'s> {
         StageContext {
             lake: &self.lake,
-            engine: &self.engine,
+            engine: self.shares.engine(),
             feed,
             feeds: &self.config.feeds,
             run_id: self.log.run_id(),

@@ -134,7 +134,7 @@ pub(super) enum Command {
     #[command(after_help = "Example:\n  sessionlake generate --out /tmp/batches --days 9 \
         --events-per-day 100000 --users 12500")]
     Generate(GenerateArgs),
-    /// Show or check the configuration
+    /// Show or check the configuration, or print its JSON Schema
     #[command(after_help = "Example:\n  sessionlake config check")]
     Config {
         #[command(subcommand)]
@@ -483,6 +483,9 @@ pub(super) enum ConfigCommand {
     /// Print the effective configuration as TOML, secrets redacted
     #[command(after_help = "Example:\n  sessionlake config show")]
     Show(ConfigArgs),
+    /// Print the JSON Schema (draft 2020-12) of sessionlake.toml, for editors and pipelines
+    #[command(after_help = "Example:\n  sessionlake config schema > sessionlake.schema.json")]
+    Schema,
     /// Check the configuration, its SQL expressions included; nothing is read or written
     #[command(after_help = "Example:\n  sessionlake --config prod.toml config check")]
     Check(ConfigArgs),

@@ -109,8 +109,9 @@ impl Action<'_> {
     }
 }
 
-/// Runs the action on each feed in turn. A feed that fails does not stop the others; the first
-/// error is the command's. The record is written before the command ends, however it ends.
+/// Runs the action on each feed, several at once. A feed that fails does not stop the others; the
+/// error of the first of them, in the order of the configuration, is the command's, before those of
+/// files that were rejected. The record is written before the command ends, however it ends.
 pub(super) async fn on_feeds(
     global: &Global,
     feeds: &FeedArgs,
@@ -123,24 +124,11 @@ pub(super) async fn on_feeds(
     let job = Job::new(&config, log.clone(), &bar)?;
     job.lake().require_safe_commits().await?;
     let mut stop = StopSignals::listen().map_err(JobError::Runtime)?;
-    let mut errors = Vec::new();
-    let mut ended = Ended::Done;
-    for feed in selected {
-        tokio::select! {
-            result = action.perform(&job, feed) => {
-                if let Err(error) = result {
-                    job.failed(feed, &error);
-                    errors.push(error);
-                }
-            }
-            signal = stop.received() => {
-                // Dropping the stage is like a crash between two commits: nothing half done.
-                job.interrupted(Some(feed));
-                ended = signal;
-                break;
-            }
-        }
-    }
+    let perform = async |feed: &FeedConfig| action.perform(&job, feed).await;
+    let done = job.side_by_side(&selected, stop.received(), perform)?;
+    let mut errors: Vec<JobError> =
+        done.results.into_iter().flatten().filter_map(Result::err).collect();
+    let ended = done.stopped.unwrap_or(Ended::Done);
     bar.finish();
     let recorded = log.write(job.lake()).await;
     tracing::info!(requests = %job.lake().requests(), "asked of the store");
@@ -265,6 +253,7 @@ async fn configure(global: &Global, command: ConfigCommand) -> Result<(), JobErr
             let config = load(global, args.set)?;
             output::text(&config::show(&config))
         }
+        ConfigCommand::Schema => output::document(&config::json_schema()),
         ConfigCommand::Check(args) => {
             let config = load(global, args.set)?;
             validate(&config).await?;

@@ -11,8 +11,8 @@ use crate::job::Job;
 use crate::record::RunLog;
 use crate::stages::maintain::Maintained;
 
-/// Tidies up the tables of each feed in turn, then `files` and `runs`; a feed that fails does not stop the
-/// others. The record is written before the command ends, however it ends.
+/// Tidies up the tables of each feed, several at once, then `files` and `runs`; a feed that fails
+/// does not stop the others. The record is written before the command ends, however it ends.
 pub(super) async fn maintain(global: &Global, args: &MaintainArgs) -> Result<Ended, JobError> {
     let config = load(global, settings(&args.feeds))?;
     let selected = select(&config, &args.feeds.which)?;
@@ -27,22 +27,14 @@ pub(super) async fn maintain(global: &Global, args: &MaintainArgs) -> Result<End
     let mut stop = StopSignals::listen().map_err(JobError::Runtime)?;
     let mut reports = Vec::new();
     let mut errors = Vec::new();
-    let mut ended = Ended::Done;
     job.lake().require_safe_commits().await?;
-    for feed in &selected {
-        tokio::select! {
-            result = job.maintain(feed, args.orphans_older_than) => match result {
-                Ok(report) => reports.extend(report),
-                Err(error) => {
-                    job.failed(feed, &error);
-                    errors.push(error);
-                }
-            },
-            signal = stop.received() => {
-                job.interrupted(Some(feed));
-                ended = signal;
-                break;
-            }
+    let perform = async |feed: &FeedConfig| job.maintain(feed, args.orphans_older_than).await;
+    let done = job.side_by_side(&selected, stop.received(), perform)?;
+    let mut ended = done.stopped.unwrap_or(Ended::Done);
+    for result in done.results.into_iter().flatten() {
+        match result {
+            Ok(report) => reports.extend(report),
+            Err(error) => errors.push(error),
         }
     }
     if ended == Ended::Done && args.feeds.which.is_all() {

@@ -71,7 +71,8 @@ pub(super) fn text(text: &str) -> Result<(), JobError> {
     }
 }
 
-fn document(value: &Value) -> Result<(), JobError> {
+/// Prints one JSON document to standard output.
+pub(super) fn document(value: &Value) -> Result<(), JobError> {
     text(&format!("{value:#}"))
 }
 
@@ -111,10 +112,10 @@ fn conflict_lines(records: &[StageRecord]) -> String {
         .take(SHOWN_CONFLICTS)
         .map(|(record, example)| format!("\n  {}: {}", record.feed, example.line()))
         .collect();
-    match lines.is_empty() {
-        true => String::new(),
-        false => format!("\nconflicting duplicates, for example:{}", lines.concat()),
+    if lines.is_empty() {
+        return String::new();
     }
+    format!("\nconflicting duplicates, for example:{}", lines.concat())
 }
 
 fn stages_table(records: &[StageRecord]) -> Table {

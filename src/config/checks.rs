@@ -435,17 +435,30 @@ fn sql_files(folder: &Path) -> Result<Vec<PathBuf>, io::ErrorKind> {
 
 /// The keys of `[feed.checks]`.
 pub(crate) const CHECKS: &[schema::Key] = &[
-    schema::text("folder", "\"checks/\""),
-    schema::text_list("shipped", "[\"session_start_after_event\"]"),
-    schema::text_list("skip", "[\"break_inside_session\"]"),
-    schema::sections("use", CHECK_USE),
+    schema::text("folder", "\"checks/\"")
+        .about("Folder of the feed's own checks, one SQL file each; \"\": none.")
+        .default("\"\""),
+    schema::text_list("shipped", "[\"session_start_after_event\"]")
+        .about("Shipped checks that every build asks, too.")
+        .default("[]"),
+    schema::text_list("skip", "[\"break_inside_session\"]")
+        .about("Names of checks that nobody asks.")
+        .default("[]"),
+    schema::sections("use", CHECK_USE)
+        .about("A check with parameters; written [[feed.checks.use]]."),
 ];
 
 /// The keys of `[[feed.checks.use]]`.
 pub(crate) const CHECK_USE: &[schema::Key] = &[
-    schema::text("check", "\"missing_values\""),
-    schema::text("name", "\"users_missing\""),
-    schema::text("severity", "\"error\""),
-    schema::text("on", "\"ods\""),
-    schema::values("with", "{ columns = [\"user_id\"] }"),
+    schema::text("check", "\"missing_values\"")
+        .about("The check, shipped or of the folder.")
+        .required(),
+    schema::text("name", "\"users_missing\"").about("Its name; unset: that of the check."),
+    schema::text("severity", "\"error\"")
+        .about("What happens when it finds rows; unset: as the check says.")
+        .one_of(&["warn", "error", "quarantine"]),
+    schema::text("on", "\"ods\"")
+        .about("Which table it is about; unset: as the check says.")
+        .one_of(&["raw", "ods"]),
+    schema::values("with", "{ columns = [\"user_id\"] }").about("Its parameters."),
 ];

@@ -19,17 +19,37 @@ use super::validate::{accepted, one_of, optional, whole_number};
 
 /// The keys of `[feed.contract]`.
 pub(crate) const CONTRACT: &[Key] = &[
-    text_list("mandatory", "[\"device\"]"),
-    text("on_missing_column", "\"reject\""),
-    text("on_extra_column", "\"keep_in_extra\""),
-    text_list("not_blank", "[\"user_id\"]"),
-    text("on_bad_row", "\"quarantine\""),
-    integer("max_bad_rows", "100"),
-    text("max_bad_share", "\"1%\""),
-    text("reject_to", "\"errors/\""),
-    boolean("reject_move", "false"),
-    values("types", "{ price = \"number\", ts = \"epoch_millis\", day = \"%d/%m/%Y\" }"),
-    values("allowed", "{ country = [\"AT\", \"DE\"] }"),
+    text_list("mandatory", "[\"device\"]")
+        .about("Columns that a CSV header or Parquet schema must have.")
+        .default("[]"),
+    text("on_missing_column", "\"reject\"")
+        .about("What becomes of a file without a column that is named but not mandatory.")
+        .default("\"reject\"")
+        .one_of(&["reject", "fill_null"]),
+    text("on_extra_column", "\"keep_in_extra\"")
+        .about("What becomes of a column that nothing names.")
+        .default("\"keep_in_extra\"")
+        .one_of(&["keep_in_extra", "reject"]),
+    text_list("not_blank", "[\"user_id\"]")
+        .about("Columns in which every row must have a value.")
+        .default("[]"),
+    text("on_bad_row", "\"quarantine\"")
+        .about("What becomes of a row that cannot be read or breaks the contract.")
+        .default("\"quarantine\"")
+        .one_of(&["quarantine", "reject_file", "fail"]),
+    integer("max_bad_rows", "100")
+        .about("A file with more bad rows is rejected; unset: any number."),
+    text("max_bad_share", "\"1%\"")
+        .about("A file with a greater share of bad rows is rejected; unset: any share."),
+    text("reject_to", "\"errors/\"")
+        .about("Where rejected files are copied, a folder or s3://bucket/prefix; unset: nowhere."),
+    boolean("reject_move", "false")
+        .about("Whether rejected files leave their source once the copy is verified.")
+        .default("false"),
+    values("types", "{ price = \"number\", ts = \"epoch_millis\", day = \"%d/%m/%Y\" }")
+        .about("Of a column, what its values must be, where there are any."),
+    values("allowed", "{ country = [\"AT\", \"DE\"] }")
+        .about("Of a column, the values it may have, where it has any."),
 ];
 
 const MAX_BAD_ROWS: RangeInclusive<u32> = 0..=u32::MAX;

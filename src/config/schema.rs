@@ -1,5 +1,5 @@
-//! The keys there are, what each holds, and how each is written: for unknown keys, wrong types and
-//! the examples in messages. A test holds it against the structs of `file.rs`.
+//! The keys there are, what each holds, and how each is written: for unknown keys, wrong types, the
+//! examples in messages and `config schema`. A test holds it against the structs of `file.rs`.
 
 use super::checks::{CHECK_USE, CHECKS};
 use super::contract::CONTRACT;
@@ -11,7 +11,36 @@ pub(crate) struct Key {
     pub(crate) name: &'static str,
     pub(crate) shape: Shape,
     /// The value in TOML, for messages.
-    value: &'static str,
+    pub(crate) value: &'static str,
+    /// What it is, in a few words.
+    pub(crate) about: &'static str,
+    /// The value in TOML that stands for none.
+    pub(crate) default: Option<&'static str>,
+    /// The texts it may be; empty for any.
+    pub(crate) one_of: &'static [&'static str],
+    pub(crate) is_required: bool,
+}
+
+impl Key {
+    const fn new(name: &'static str, shape: Shape, value: &'static str) -> Self {
+        Self { name, shape, value, about: "", default: None, one_of: &[], is_required: false }
+    }
+
+    pub(crate) const fn about(self, about: &'static str) -> Self {
+        Self { about, ..self }
+    }
+
+    pub(crate) const fn default(self, default: &'static str) -> Self {
+        Self { default: Some(default), ..self }
+    }
+
+    pub(crate) const fn one_of(self, one_of: &'static [&'static str]) -> Self {
+        Self { one_of, ..self }
+    }
+
+    pub(crate) const fn required(self) -> Self {
+        Self { is_required: true, ..self }
+    }
 }
 
 /// What a key holds.
@@ -61,110 +90,175 @@ impl Shape {
 }
 
 pub(crate) const fn text(name: &'static str, value: &'static str) -> Key {
-    Key { name, shape: Shape::Text, value }
+    Key::new(name, Shape::Text, value)
 }
 
 pub(crate) const fn integer(name: &'static str, value: &'static str) -> Key {
-    Key { name, shape: Shape::Integer, value }
+    Key::new(name, Shape::Integer, value)
 }
 
 pub(crate) const fn boolean(name: &'static str, value: &'static str) -> Key {
-    Key { name, shape: Shape::Boolean, value }
+    Key::new(name, Shape::Boolean, value)
 }
 
 pub(crate) const fn text_list(name: &'static str, value: &'static str) -> Key {
-    Key { name, shape: Shape::TextList, value }
+    Key::new(name, Shape::TextList, value)
 }
 
 const fn section(name: &'static str, keys: &'static [Key]) -> Key {
-    Key { name, shape: Shape::Section(keys), value: "" }
+    Key::new(name, Shape::Section(keys), "")
 }
 
 pub(crate) const fn sections(name: &'static str, keys: &'static [Key]) -> Key {
-    Key { name, shape: Shape::Sections(keys), value: "" }
+    Key::new(name, Shape::Sections(keys), "")
 }
 
 pub(crate) const fn values(name: &'static str, value: &'static str) -> Key {
-    Key { name, shape: Shape::Values, value }
+    Key::new(name, Shape::Values, value)
 }
 
 /// The keys at the top of the file.
 pub(crate) static ROOT: &[Key] = &[
-    section("lake", LAKE),
-    section("engine", ENGINE),
-    section("retention", RETENTION),
-    sections("feed", FEED),
-    section("template", TEMPLATE),
-    sections("client", CLIENT),
+    section("lake", LAKE).about("Where the tables live."),
+    section("engine", ENGINE).about("What a run may use of the machine."),
+    section("retention", RETENTION).about("How long things are kept."),
+    sections("feed", FEED).about("One source of events and its rules; written [[feed]]."),
+    section("template", TEMPLATE).about("What the clients have in common."),
+    sections("client", CLIENT)
+        .about("A client that has a feed of each template; written [[client]]."),
 ];
 
 /// Sections that are written out as feeds before anything else is laid over the file.
 pub(crate) const EXPANDED: [&str; 2] = ["template", "client"];
 
-const TEMPLATE: &[Key] = &[sections("feed", FEED)];
+const TEMPLATE: &[Key] = &[sections("feed", FEED).about(
+    "A feed of every client, named CLIENT/NAME; {client} and the client's own values in braces \
+     stand in any text. Written [[template.feed]].",
+)];
 
 const CLIENT: &[Key] = &[
-    text("name", "\"acme\""),
-    Key { name: "values", shape: Shape::Texts, value: "" },
-    Key { name: "feed", shape: Shape::Each(&section("NAME", FEED)), value: "" },
+    text("name", "\"acme\"")
+        .about("Name of the client, of a-z, 0-9, `_` and `-`; its tables live under it.")
+        .required(),
+    Key::new("values", Shape::Texts, "").about("What names in braces stand for in the templates."),
+    Key::new("feed", Shape::Each(&section("NAME", FEED)), "")
+        .about("Keys of a template that differ for this client, by the template's name."),
 ];
 
-const LAKE: &[Key] =
-    &[text("url", "\"./lake\""), text("compression", "\"snappy\""), section("storage", STORAGE)];
+const LAKE: &[Key] = &[
+    text("url", "\"./lake\"")
+        .about("Where the tables live: a folder, or s3://bucket/prefix.")
+        .default("\"./lake\""),
+    text("compression", "\"snappy\"")
+        .about("Codec of new data files; zstd makes them a seventh smaller.")
+        .default("\"snappy\"")
+        .one_of(&["snappy", "lz4_raw", "zstd"]),
+    section("storage", STORAGE)
+        .about("The server of an s3:// lake; what is not set comes from AWS_* in the environment."),
+];
 
 const STORAGE: &[Key] = &[
-    text("endpoint", "\"http://127.0.0.1:9000\""),
-    text("region", "\"eu-central-1\""),
-    text("access_key_id", "\"env:LAKE_KEY_ID\""),
-    text("secret_access_key", "\"env:LAKE_KEY\""),
-    text("session_token", "\"env:LAKE_TOKEN\""),
-    boolean("allow_http", "true"),
-    boolean("path_style", "true"),
-    integer("retries", "8"),
+    text("endpoint", "\"http://127.0.0.1:9000\"").about("URL of the server; unset: AWS."),
+    text("region", "\"eu-central-1\"").about("Region of the bucket; unset: us-east-1."),
+    text("access_key_id", "\"env:LAKE_KEY_ID\"")
+        .about("Whose requests these are; with its secret, or neither."),
+    text("secret_access_key", "\"env:LAKE_KEY\"").about("The secret of access_key_id."),
+    text("session_token", "\"env:LAKE_TOKEN\"").about("Token of temporary credentials."),
+    boolean("allow_http", "true").about("A server without TLS."),
+    boolean("path_style", "true").about("The bucket in the path, not in the name of the host."),
+    integer("retries", "8").about("How often a busy or unreachable store is asked again."),
 ];
 
 const ENGINE: &[Key] = &[
-    text("memory_limit", "\"4GiB\""),
-    text("spill_dir", "\"/var/tmp/sessionlake\""),
-    integer("threads", "4"),
+    text("memory_limit", "\"4GiB\"").about(
+        "What the engine may use before it spills; unset: half of the memory of the machine.",
+    ),
+    text("spill_dir", "\"/var/tmp/sessionlake\"")
+        .about("Folder where it spills; unset: the system's temporary folder."),
+    integer("threads", "4").about("Worker threads; unset: one per core."),
 ];
 
-const RETENTION: &[Key] =
-    &[integer("raw_days", "14"), integer("removed_files_days", "7"), integer("log_days", "30")];
+const RETENTION: &[Key] = &[
+    integer("raw_days", "14")
+        .about("Days of arrival dates kept in raw and quarantine.")
+        .default("14"),
+    integer("removed_files_days", "7")
+        .about("Days a data file stays on the store after it left its table.")
+        .default("7"),
+    integer("log_days", "30").about("Days a commit stays in a table's log.").default("30"),
+];
 
 /// The keys of one `[[feed]]`.
 pub(crate) const FEED: &[Key] = &[
-    text("name", "\"events\""),
-    text("path", "\"batches/{arrival_date}.csv\""),
-    text("format", "\"csv\""),
-    text_list("columns", "[\"user_id\", \"event_id\"]"),
-    text("on_missing", "\"fail\""),
-    section("contract", CONTRACT),
-    section("event", EVENT),
-    section("session", SESSION),
-    section("window", WINDOW),
-    section("checks", CHECKS),
+    text("name", "\"events\"")
+        .about("Names the feed's tables, raw/events and so on; of a-z, 0-9, `_` and `-`.")
+        .required(),
+    text("path", "\"batches/{arrival_date}.csv\"")
+        .about("One or more files per arrival date, globs allowed, s3:// too.")
+        .required(),
+    text("format", "\"csv\"")
+        .about("How the files are written; unset: as the ending of path says.")
+        .one_of(&["csv", "jsonl", "parquet"]),
+    text_list("columns", "[\"user_id\", \"event_id\"]")
+        .about("Columns raw keeps as columns; unset: those the expressions name."),
+    text("on_missing", "\"fail\"")
+        .about("What a date without any file means.")
+        .default("\"fail\"")
+        .one_of(&["fail", "ok"]),
+    section("contract", CONTRACT)
+        .about("What files and rows must hold; what breaks it is rejected, kept and named."),
+    section("event", EVENT)
+        .about("How a delivered row becomes an event: SQL expressions over its columns.")
+        .required(),
+    section("session", SESSION)
+        .about("How events become sessions: SQL expressions over the columns of ODS."),
+    section("window", WINDOW).about("Which event dates a delivery may change."),
+    section("checks", CHECKS).about("Queries that return offending rows."),
 ];
 
 const EVENT: &[Key] = &[
-    text("user_id", "\"user_id\""),
-    text("product_code", "\"product_code\""),
-    text("event_id", "\"event_id\""),
-    text("timestamp", "\"timestamp\""),
-    text("timestamp_format", "\"%d/%m/%Y %H:%M:%S\""),
-    text("zone", "\"UTC\""),
-    text_list("attributes", "[\"country\", \"cast(price as double) as price\"]"),
+    text("user_id", "\"user_id\"").about("Whose event it is.").required(),
+    text("product_code", "\"product_code\"")
+        .about("Where it happened, or a literal such as \"'web'\".")
+        .required(),
+    text("event_id", "\"event_id\"").about("What happened.").required(),
+    text("timestamp", "\"timestamp\"")
+        .about("When it happened: RFC 3339, SQL or timestamp_format, or an expression.")
+        .required(),
+    text("timestamp_format", "\"%d/%m/%Y %H:%M:%S\"")
+        .about("Pattern of the timestamp's text; unset: RFC 3339 or SQL."),
+    text("zone", "\"UTC\"")
+        .about("Time zone of timestamps without one, and of the event date.")
+        .default("\"UTC\""),
+    text_list("attributes", "[\"country\", \"cast(price as double) as price\"]")
+        .about("Further columns to carry through.")
+        .default("[]"),
 ];
 
 const SESSION: &[Key] = &[
-    text("user_action", "\"event_id in ('view', 'click')\""),
-    text("opens_on", "\"is_user_action\""),
-    text("closes_on", "\"event_id = 'logout'\""),
-    text("timeout", "\"5m\""),
-    text("max_duration", "\"2h\""),
+    text("user_action", "\"event_id in ('view', 'click')\"")
+        .about("Which events are the user's own doing.")
+        .default("\"true\""),
+    text("opens_on", "\"is_user_action\"")
+        .about("Which events open a session; \"true\": any.")
+        .default("\"is_user_action\""),
+    text("closes_on", "\"event_id = 'logout'\"")
+        .about("Which events end their session.")
+        .default("\"false\""),
+    text("timeout", "\"5m\"")
+        .about("Longest silence inside a session; at most lookback_days x 24 h.")
+        .default("\"5m\""),
+    text("max_duration", "\"2h\"").about("Longest session; \"\": without a limit.").default("\"\""),
 ];
 
-const WINDOW: &[Key] = &[integer("update_depth_days", "5"), integer("lookback_days", "1")];
+const WINDOW: &[Key] = &[
+    integer("update_depth_days", "5")
+        .about("Oldest event date a delivery may bring, in days before its arrival.")
+        .default("5"),
+    integer("lookback_days", "1")
+        .about("How far back a user's previous event is looked for, in days of 24 h.")
+        .default("1"),
+];
 
 /// Every section but the top, by its path.
 pub(crate) const SECTIONS: [(&str, &[Key]); 11] = [

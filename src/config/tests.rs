@@ -4,6 +4,7 @@ mod clients;
 mod defaults;
 #[allow(clippy::print_stderr, reason = "a long run says how much it tried")]
 mod fuzz;
+mod json_schema;
 mod layering;
 mod overlays;
 mod refusals;

@@ -60,12 +60,23 @@ impl Engine {
         })
     }
 
+    /// The engine of one of several feeds at work: its part of the threads and of the limit. The
+    /// pool stays the one of all, as it takes from whoever asks for more than is there.
+    #[must_use]
+    pub fn share(&self, feeds: usize) -> Self {
+        Self {
+            threads: (self.threads / feeds.max(1)).max(1),
+            memory_limit_bytes: self.memory_limit_bytes / feeds.max(1),
+            ..self.clone()
+        }
+    }
+
     /// Threads that work side by side.
     pub fn threads(&self) -> usize {
         self.threads
     }
 
-    /// What the whole process is to stay near, bytes.
+    /// What the whole process, or a share of it, is to stay near, bytes.
     pub fn memory_limit_bytes(&self) -> usize {
         self.memory_limit_bytes
     }

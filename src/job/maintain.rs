@@ -35,7 +35,7 @@ impl Job<'_> {
         let result =
             result.map_err(|source| JobError::Maintain { feed: feed.name.clone(), source });
         let report = self.record(&stage, None, "maintain", &timer, result)?;
-        self.progress.date_done();
+        self.progress.date_done(&feed.name);
         Ok(report)
     }
 

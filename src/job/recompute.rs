@@ -19,7 +19,7 @@ impl Job<'_> {
         from: NaiveDate,
         source: Source,
     ) -> Result<Forecast, JobError> {
-        self.progress.stage("dry run", from);
+        self.progress.stage(&feed.name, "dry run", from);
         let stage = self.stage(feed);
         reprocess::forecast(&stage, request(from, source)).await.map_err(|source| {
             let feed = feed.name.clone();
@@ -45,7 +45,7 @@ impl Job<'_> {
     pub async fn withdraw(&self, feed: &FeedConfig, file: &DeliveredFile) -> Result<(), JobError> {
         self.settle_rules(feed, None, RuleChange::Refuse).await?;
         self.progress.feed(&feed.name, 1);
-        self.progress.stage("withdraw", file.arrival_date);
+        self.progress.stage(&feed.name, "withdraw", file.arrival_date);
         let (stage, timer) = (self.stage(feed), Timer::start());
         let result = withdraw::withdraw(&stage, file).await;
         let result = result.map(|outcome| ((), outcome)).map_err(withdraw_error(feed, file));
@@ -61,7 +61,7 @@ impl Job<'_> {
         feed: &FeedConfig,
         file: &DeliveredFile,
     ) -> Result<(Option<Withdrawn>, Forecast), JobError> {
-        self.progress.stage("dry run", file.arrival_date);
+        self.progress.stage(&feed.name, "dry run", file.arrival_date);
         let stage = self.stage(feed);
         rules::settle(&stage, None, RuleChange::Refuse)
             .await
@@ -88,7 +88,7 @@ impl Job<'_> {
         request: Request<'_>,
     ) -> Result<Reprocessed, JobError> {
         let from = request.from;
-        self.progress.stage("reprocess", from);
+        self.progress.stage(&feed.name, "reprocess", from);
         let (stage, timer) = (self.stage(feed), Timer::start());
         let result = reprocess::reprocess(&stage, request).await;
         let result = result.map_err(|source| {

@@ -57,7 +57,12 @@ fn is_taken(version: i64) -> bool {
 
 /// What one run knows of files, filled as it goes.
 #[derive(Debug, Clone, Default)]
-pub(super) struct FileLog(Arc<Mutex<State>>);
+pub(super) struct FileLog {
+    state: Arc<Mutex<State>>,
+    /// Feeds side by side commit one after the other: conflicts with oneself would use up the
+    /// attempts.
+    commits: Arc<tokio::sync::Mutex<()>>,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -70,7 +75,7 @@ struct State {
 
 impl FileLog {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn recover(&self, feed: &str, outcomes: Vec<FileOutcome>, left: Vec<Place>) {
@@ -99,6 +104,7 @@ impl FileLog {
             updated: now,
         };
         let facts: Vec<FileFact> = files.into_iter().map(fact).collect();
+        let _turn = self.commits.lock().await;
         let append = write(lake, &facts).await?;
         fail::fail_point!("seen_before_commit", |_| std::process::abort());
         // Two runs that commit at once must not take the same place: the table's id sees to that.

@@ -7,7 +7,7 @@ mod compaction;
 pub mod file_facts;
 mod files;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::{
     ArrayRef, Date32Array, Float64Array, Int64Array, RecordBatch, StringArray,
@@ -102,12 +102,24 @@ impl RunLog {
 
     /// Adds a stage.
     pub fn push(&self, record: StageRecord) {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner).push(record);
+        self.lock().push(record);
     }
 
     /// The stages so far.
     pub fn records(&self) -> Vec<StageRecord> {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<StageRecord>> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts the stages of each feed together, in the order of `feeds`; those of no feed stay last.
+    pub fn sort_by_feed(&self, feeds: &[&str]) {
+        let place = |record: &StageRecord| {
+            feeds.iter().position(|feed| *feed == record.feed).unwrap_or(feeds.len())
+        };
+        self.lock().sort_by_key(place);
     }
 
     /// Notes files that were found in `files`, in one commit; nothing for none.

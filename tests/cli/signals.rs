@@ -102,7 +102,7 @@ fn a_run_can_be_stopped_before_its_first_row() {
 }
 
 /// Whether the process handles both signals by itself by now.
-fn wait_until_it_listens(child: &mut Child) {
+pub(super) fn wait_until_it_listens(child: &mut Child) {
     let (interrupt, terminate) = (1_u64 << 1, 1_u64 << 14);
     let start = Instant::now();
     loop {

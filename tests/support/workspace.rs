@@ -35,8 +35,8 @@ pub struct Quiet;
 
 impl Progress for Quiet {
     fn feed(&self, _: &str, _: u64) {}
-    fn stage(&self, _: &str, _: NaiveDate) {}
-    fn date_done(&self) {}
+    fn stage(&self, _: &str, _: &str, _: NaiveDate) {}
+    fn date_done(&self, _: &str) {}
 }
 
 /// A temporary folder holding `sessionlake.toml`, `batches/` and `lake/`.

@@ -4,7 +4,7 @@ use super::super::{LoadOptions, show};
 use super::{environment, read, read_with, refusal, set};
 
 /// Two clients and two tables; one client differs in one setting of one table.
-const CLIENTS: &str = r#"
+pub(super) const CLIENTS: &str = r#"
 [[template.feed]]
 name = "events"
 path = "in/{client}/{folder}/{arrival_date}.csv"

@@ -10,7 +10,7 @@ mod published;
 mod query;
 mod relations;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::NaiveDate;
 use datafusion::logical_expr::lit;
@@ -88,6 +88,23 @@ pub async fn validate(
         }
     }
     Ok(())
+}
+
+/// The feeds whose tables a build of `feed` reads for its checks, by name; itself included.
+pub(crate) fn feeds_read(
+    engine: &Engine,
+    feed: &FeedConfig,
+    feeds: &[FeedConfig],
+) -> Result<BTreeSet<String>, BuildError> {
+    let book = RuleBook::first(feed);
+    let relations = Relations { feed, feeds, lake: None, own: BTreeMap::new(), book: &book };
+    let mut read = BTreeSet::new();
+    for check in
+        [CheckedLayer::Raw, CheckedLayer::Ods].iter().flat_map(|on| asked_by_run(feed, *on))
+    {
+        read.extend(relations.feeds(&query::context(engine, &relations), check)?);
+    }
+    Ok(read)
 }
 
 /// Asks the checks of a feed that `is_asked` of what the lake holds, at any time. Writes nothing.

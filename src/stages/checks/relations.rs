@@ -1,6 +1,6 @@
 //! The relations that a check may read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{Date32Array, Int64Array, RecordBatch};
@@ -59,11 +59,8 @@ impl<'a> Relations<'a> {
         context: &SessionContext,
         check: &Check,
     ) -> Result<(), BuildError> {
-        let statement =
-            datafusion::sql::parser::Statement::Statement(Box::new(check.query.clone()));
         let unplannable = |source| self.unplannable(check, source);
-        let references = context.state().resolve_table_references(&statement);
-        for reference in references.map_err(unplannable)? {
+        for reference in self.references(context, check)? {
             let Some(relation) = self.relation(context, check, &reference).await? else {
                 return Err(self.unknown(check, &reference).into());
             };
@@ -73,31 +70,63 @@ impl<'a> Relations<'a> {
         Ok(())
     }
 
+    fn references(
+        &self,
+        context: &SessionContext,
+        check: &Check,
+    ) -> Result<Vec<TableReference>, BuildError> {
+        let statement =
+            datafusion::sql::parser::Statement::Statement(Box::new(check.query.clone()));
+        let references = context.state().resolve_table_references(&statement);
+        references.map_err(|source| self.unplannable(check, source))
+    }
+
+    /// The feeds whose tables the check reads, by name.
+    pub(crate) fn feeds(
+        &self,
+        context: &SessionContext,
+        check: &Check,
+    ) -> Result<BTreeSet<String>, BuildError> {
+        let references = self.references(context, check)?;
+        let layers = references.iter().filter_map(|reference| self.layer(check, reference));
+        let feeds = layers.filter_map(|layer| self.feed_of(&layer));
+        Ok(feeds.map(|feed| feed.name.clone()).collect())
+    }
+
     async fn relation(
         &self,
         context: &SessionContext,
         check: &Check,
         reference: &TableReference,
     ) -> Result<Option<Relation>, BuildError> {
+        if let TableReference::Bare { table } = reference {
+            if &**table == "session_rules" {
+                return self.session_rules(check).map(Some);
+            }
+            if let Some(own) = self.own.get(&**table) {
+                return Ok(Some(Arc::clone(own)));
+            }
+        }
+        match self.layer(check, reference) {
+            Some(layer) => self.of_layer(context, &layer).await,
+            None => Ok(None),
+        }
+    }
+
+    /// What a reference names, if that is a layer of a feed.
+    fn layer<'n>(&'n self, check: &'n Check, reference: &'n TableReference) -> Option<LayerOf<'n>> {
         let own = |layer| {
             let (client, feed) = client_and_feed(&self.feed.name);
             LayerOf { client, layer, feed }
         };
-        let of_layer = match reference {
+        Some(match reference {
             TableReference::Bare { table } => match &**table {
-                "session_rules" => return self.session_rules(check).map(Some),
-                "rows" => match self.own.get("rows") {
-                    Some(rows) => return Ok(Some(Arc::clone(rows))),
-                    None => own(check.on.as_str()),
-                },
-                name @ ("raw" | "ods") => match self.own.get(name) {
-                    Some(relation) => return Ok(Some(Arc::clone(relation))),
-                    None => own(name),
-                },
+                "rows" => own(check.on.as_str()),
+                name @ ("raw" | "ods") => own(name),
                 other => match check.tables.get(other).map(Vec::as_slice) {
                     Some([layer, feed]) => LayerOf { client: None, layer, feed },
                     Some([client, layer, feed]) => LayerOf { client: Some(client), layer, feed },
-                    _ => return Ok(None),
+                    _ => return None,
                 },
             },
             TableReference::Partial { schema, table } => {
@@ -106,8 +135,7 @@ impl<'a> Relations<'a> {
             TableReference::Full { catalog, schema, table } => {
                 LayerOf { client: Some(catalog), layer: schema, feed: table }
             }
-        };
-        self.of_layer(context, &of_layer).await
+        })
     }
 
     /// The feed's own table in the lake.
