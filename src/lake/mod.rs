@@ -213,6 +213,11 @@ impl Lake {
         }
     }
 
+    /// A table as this process has loaded it last, if it has.
+    pub(crate) fn remembered(&self, name: &TableName) -> Option<DeltaTable> {
+        self.loaded.table(name)
+    }
+
     /// The protocol that a table asks of its readers and writers, where we meet it; `None` when
     /// the table is not there yet.
     pub async fn protocol(&self, name: &TableName) -> Result<Option<String>, LakeError> {

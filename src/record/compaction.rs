@@ -20,6 +20,12 @@ pub(crate) const MOST_FILES: usize = 30;
 /// What is older is left out then.
 const KEPT_DAYS: u64 = 400;
 
+/// Whether there is something to join in a table that has had a commit of one file since `before`.
+pub(crate) fn is_due(name: &TableName, before: &DeltaTable) -> Result<bool, LakeError> {
+    let state = before.snapshot().map_err(|source| LakeError::read(name, source))?;
+    Ok(state.log_data().num_files() + 1 > MOST_FILES)
+}
+
 /// Joins the files of `runs` or `files` to one when there are more than [`MOST_FILES`], in one
 /// commit that removes exactly the files it has read: before it nothing has changed, and what other
 /// runs append meanwhile stays. Where another run joins them at the same time, one of the two gives

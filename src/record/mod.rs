@@ -14,6 +14,7 @@ use arrow::array::{
     TimestampMicrosecondArray,
 };
 use chrono::{DateTime, NaiveDate, Utc};
+use deltalake::DeltaTable;
 use serde::Serialize;
 
 use crate::lake::commits::Provenance;
@@ -174,6 +175,12 @@ impl RunLog {
     /// The record stands; what fails here is done by the next run.
     async fn look_after(&self, lake: &Lake, provenance: &Provenance) {
         for name in [TableName::Files, TableName::Runs] {
+            // As it was before the commit of this run.
+            if let Some(before) = lake.remembered(&name)
+                && let Ok(false) = is_look_due(lake, &name, &before).await
+            {
+                continue;
+            }
             let compacted = compaction::compact(lake, &name, provenance).await;
             let kept = lake.keep_up(&name, provenance, Sweep::Recent).await;
             for error in [compacted.err(), kept.err()].into_iter().flatten() {
@@ -229,6 +236,15 @@ impl RunLog {
             ],
         )
     }
+}
+
+/// Whether a table that has had one commit since `before` is to be looked after.
+async fn is_look_due(
+    lake: &Lake,
+    name: &TableName,
+    before: &DeltaTable,
+) -> Result<bool, LakeError> {
+    Ok(compaction::is_due(name, before)? || lake.is_upkeep_due(name, before).await?)
 }
 
 impl Default for RunLog {

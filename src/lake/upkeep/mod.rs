@@ -168,6 +168,20 @@ impl Lake {
         Ok(upkept)
     }
 
+    /// Whether [`Lake::keep_up`] finds something to do for a table that was as `before` and has had
+    /// one commit since: it need not be loaded again where it does not.
+    pub(crate) async fn is_upkeep_due(
+        &self,
+        name: &TableName,
+        before: &DeltaTable,
+    ) -> Result<bool, LakeError> {
+        if commits_since_checkpoint(name, before)? + 1 >= CHECKPOINT_COMMITS {
+            return Ok(true);
+        }
+        let since = commit_before_last(name, before)?;
+        Ok(!expired(name, before, self.kept.removed_files(), since).await?.is_empty())
+    }
+
     /// Whether the table's properties say what the configuration does.
     fn is_settled(&self, name: &TableName, table: &DeltaTable) -> Result<bool, LakeError> {
         let state = table.snapshot().map_err(|source| LakeError::read(name, source))?;

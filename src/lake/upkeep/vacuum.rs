@@ -32,7 +32,8 @@ pub(super) fn commit_before_last(
 
 /// Files that left the table longer ago than `kept`. A file that is in the table again (another
 /// tool may restore an old version) is none of them, nor one that lies outside of the table's
-/// folder. With `since_millis`, only those whose time ended after it.
+/// folder. With `since_millis`, only those whose time ended after it, for which the log of a table
+/// that is younger than `kept` is not read.
 pub(super) async fn expired(
     name: &TableName,
     table: &DeltaTable,
@@ -43,6 +44,10 @@ pub(super) async fn expired(
     let kept_millis = i64::try_from(kept.as_millis()).unwrap_or(i64::MAX);
     let removed_before =
         clock::now().timestamp_millis().saturating_add(CHECKPOINT_MARGIN_MILLIS) - kept_millis;
+    let is_younger = state.metadata().created_time().is_some_and(|made| made >= removed_before);
+    if since_millis.is_some() && is_younger {
+        return Ok(Vec::new());
+    }
     let removed_after = since_millis.map_or(i64::MIN, |since| since - kept_millis);
     let log_store = table.log_store();
     let mut tombstones = state.all_tombstones(log_store.as_ref());
