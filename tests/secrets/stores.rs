@@ -18,10 +18,12 @@ fn a_store_takes_credentials_by_each_kind_of_reference() {
     fs::write(workspace.path("key.txt"), format!("{SECRET_KEY}\r\n")).unwrap();
     let encrypted = [ACCESS_KEY, SECRET_KEY].map(|value| encrypt(&workspace, &recipient, value));
     let variables = [("ID", ACCESS_KEY), ("KEY", SECRET_KEY)];
-    let ways: [(&str, &str, &str, &[(&str, &str)]); 3] = [
-        ("environment", "env:ID", "env:KEY", &variables),
-        ("file", "file:id.txt", "file:key.txt", &[]),
-        ("encrypted", &encrypted[0], &encrypted[1], &identity("identity.txt")),
+    let identity = identity("identity.txt");
+    let nothing: &[(&str, &str)] = &[];
+    let ways = [
+        ("environment", "env:ID", "env:KEY", variables.as_slice()),
+        ("file", "file:id.txt", "file:key.txt", nothing),
+        ("encrypted", &encrypted[0], &encrypted[1], identity.as_slice()),
     ];
     for (prefix, id, key, environment) in ways {
         let lake = server.lake(prefix, "retries = 1");

@@ -77,7 +77,8 @@ impl Delivery<'_> {
             let new = plan.new.iter().find(|new| new.file.name == rejected.file);
             if let Some(new) = new.filter(|new| !new.file.is_folder()) {
                 let feed = &self.stage.feed.name;
-                let copy = folder.place(feed, self.arrival_date, new.file, &rejected.content_hash);
+                let copy =
+                    RejectFolder::place(feed, self.arrival_date, new.file, &rejected.content_hash);
                 folder.keep(new.file, &rejected.content_hash, &copy).await?;
                 rejected.copy = Some(folder.shown(&copy));
             }

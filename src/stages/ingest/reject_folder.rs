@@ -60,7 +60,6 @@ impl RejectFolder {
 
     /// Where the copy of a file of that content is: `<feed>/<arrival date>/<hash>/<file>`.
     pub(super) fn place(
-        &self,
         feed: &str,
         arrival_date: NaiveDate,
         file: &SourceFile,
@@ -180,7 +179,7 @@ pub async fn move_rejected(
             if is_taken || !hashes.contains(&hash) {
                 continue;
             }
-            let place = folder.place(&stage.feed.name, *date, file, &hash);
+            let place = RejectFolder::place(&stage.feed.name, *date, file, &hash);
             folder.keep(file, &hash, &place).await.map_err(of_date)?;
             file.remove().await.map_err(|error| (*date, error.into()))?;
             let copy = folder.shown(&place);
