@@ -354,7 +354,7 @@ fn rejection_message(feed: &str, files: &[(NaiveDate, RejectedFile)]) -> String 
     }
     message.push_str(
         "\nThe next run takes in a corrected file under the same name; the same content is not read \
-         again.",
+         again, but by `quarantine replay` after a change of the configuration.",
     );
     message
 }

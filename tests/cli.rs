@@ -19,6 +19,7 @@ mod overrides;
 mod printed;
 mod quarantine;
 mod reject_folder;
+mod replay;
 mod reprocess;
 mod retention;
 mod row_contract;

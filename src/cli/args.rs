@@ -325,11 +325,12 @@ pub(super) enum QuarantineCommand {
         after_help = "Example:\n  sessionlake quarantine show --reason missing_key --limit 5"
     )]
     Show(ShowArgs),
-    /// Judge rows that the build refused again, under the configuration of today
+    /// Judge what was refused again, under the configuration of today
     ///
-    /// They are in raw: ODS is recomputed from the first arrival date among them on, as with
-    /// reprocess --from; the configured mapping holds from that arrival date on. Records refused by
-    /// ingest are not in raw: deliver a corrected file.
+    /// Rows that the build refused are in raw: ODS is recomputed from the first arrival date among
+    /// them on, as with reprocess --from; the configured mapping holds from that arrival date on.
+    /// Files of which ingest refused something, or all, are read again where they lie: what is good
+    /// now goes to raw under its arrival date, which is built.
     #[command(after_help = "Example, first to see what it would change:\n  \
         sessionlake quarantine replay --reason missing_key --dry-run\n  \
         sessionlake quarantine replay --reason missing_key")]

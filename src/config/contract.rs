@@ -231,6 +231,13 @@ impl fmt::Display for ColumnType {
 }
 
 impl Contract {
+    /// The same without a limit on bad rows: they go to quarantine, however many there are.
+    #[must_use]
+    pub fn without_limits(&self) -> Self {
+        let on_bad_row = OnBadRow::Quarantine;
+        Self { on_bad_row, max_bad_rows: None, max_bad_share_ppm: None, ..self.clone() }
+    }
+
     /// Every column that it names.
     pub fn columns(&self) -> impl Iterator<Item = &String> + Clone {
         let of_rows = self.not_blank.iter().chain(self.types.keys()).chain(self.allowed.keys());

@@ -3,6 +3,7 @@
 //! | id | table | version |
 //! |---|---|---|
 //! | `raw/<feed>/<arrival date>/<file>/<content hash>` | raw, quarantine | 1: this delivery is here; 2, in raw alone: it was withdrawn |
+//! | `replayed/<feed>/<arrival date>/<file>/<content hash>` | raw | number of replays that brought refused rows of this delivery back |
 //! | `rejected/<feed>/<arrival date>/<file>/<content hash>` | raw, quarantine | 1: this file was rejected whole, nothing of it is here |
 //! | `decided/<feed>/<arrival date>/<file>/<content hash>` | quarantine | under which configuration the rows here were rejected, a hash of it |
 //! | `seen/<feed>/<arrival date>/<file>/<size>-<mtime>` | raw | 1: a file with this stat needs no hashing |
@@ -120,18 +121,18 @@ impl Ids {
         files
     }
 
-    /// Number of deliveries and withdrawals of one arrival date; it grows with every change.
+    /// Number of deliveries, withdrawals and replays of one arrival date; it grows with every change.
     pub fn deliveries(&self, feed: &str, arrival_date: NaiveDate) -> i64 {
-        let prefix = format!("raw/{feed}/{arrival_date}/");
-        self.0.iter().filter(|(id, _)| id.starts_with(&prefix)).map(|(_, version)| version).sum()
+        self.delivery_dates(feed).get(&arrival_date).copied().unwrap_or_default()
     }
 
     /// [`Ids::deliveries`] per arrival date, in the order of the dates.
     pub fn delivery_dates(&self, feed: &str) -> BTreeMap<NaiveDate, i64> {
-        let prefix = format!("raw/{feed}/");
+        let prefixes = [format!("raw/{feed}/"), format!("replayed/{feed}/")];
         let mut dates = BTreeMap::new();
         for (id, version) in self.0.iter() {
-            let Some(rest) = id.strip_prefix(&prefix) else { continue };
+            let of_feed = prefixes.iter().find_map(|prefix| id.strip_prefix(prefix));
+            let Some(rest) = of_feed else { continue };
             if let Some(date) = rest.get(..10).and_then(|text| text.parse::<NaiveDate>().ok()) {
                 *dates.entry(date).or_default() += version;
             }
@@ -296,6 +297,11 @@ pub fn rejected(feed: &str, arrival_date: NaiveDate, file: &str, content_hash: &
 /// The id of what an ingest has decided on the rows of a file.
 pub fn decided(feed: &str, arrival_date: NaiveDate, file: &str, content_hash: &str) -> String {
     format!("decided/{feed}/{arrival_date}/{file}/{content_hash}")
+}
+
+/// The id that counts the replays of a delivery.
+pub fn replayed(feed: &str, arrival_date: NaiveDate, file: &str, content_hash: &str) -> String {
+    format!("replayed/{feed}/{arrival_date}/{file}/{content_hash}")
 }
 
 /// The id of a file's size and modification time, so that an unchanged file is not hashed again.

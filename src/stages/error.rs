@@ -56,6 +56,29 @@ pub enum IngestError {
         /// DataFusion's reason.
         source: Box<DataFusionError>,
     },
+    /// A file of which something is to be replayed is not there.
+    #[error(
+        "{file}, arrival date {arrival_date}, is not where the path of the feed finds files, so what \
+         was refused of it cannot be read again; put it back and replay again (a copy that \
+         reject_to made is named by `quarantine show`), or deliver a corrected file and `run`"
+    )]
+    Gone {
+        /// The file.
+        file: String,
+        /// The arrival date.
+        arrival_date: NaiveDate,
+    },
+    /// A file of which something is to be replayed holds something else by now.
+    #[error(
+        "{} holds other content than what was refused of it under arrival date {arrival_date}; \
+         `run` takes in the new content", path.display()
+    )]
+    OtherContent {
+        /// The file.
+        path: PathBuf,
+        /// The arrival date.
+        arrival_date: NaiveDate,
+    },
     /// A rejected file cannot be copied.
     #[error(
         "cannot copy {} to {copy}, which reject_to asks for; check that it can be written, then \

@@ -1,22 +1,25 @@
 //! Entries of quarantine that a changed configuration may bring back.
 //!
 //! Rows refused by the build are in raw: they come back with a reprocess from the first arrival date
-//! among them, from which on the configured mapping then holds. Records refused by ingest are not in
-//! raw.
+//! among them, from which on the configured mapping then holds. What ingest refused is not in raw:
+//! its files are read again ([`super::ingest::replay`]).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::AsArray;
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Date32Type, Int64Type};
 use chrono::NaiveDate;
 use datafusion::error::DataFusionError;
-use datafusion::functions_aggregate::expr_fn::{count, min};
+use datafusion::functions_aggregate::expr_fn::min;
 use datafusion::logical_expr::{Expr, lit};
 use datafusion::prelude::{DataFrame, SessionContext, ident};
 
 use super::StageContext;
 use super::error::BuildError;
 use super::events::within;
+use super::ingest::replay::Refused;
 use super::merge::date_of_days;
 use super::quarantine::RejectedBy;
 use crate::engine::queries;
@@ -46,12 +49,12 @@ impl Selection {
 }
 
 /// Rows of quarantine that a replay is about.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Replayable {
     /// The first arrival date of rows refused by the build; none without any.
     pub from: Option<NaiveDate>,
-    /// Records refused by ingest, which a replay leaves where they are.
-    pub of_ingest: i64,
+    /// Files of which ingest refused something, by arrival date.
+    pub refused: Vec<Refused>,
 }
 
 /// A query of `sql/` over the feed's quarantine; none where there is no such table.
@@ -86,28 +89,53 @@ pub async fn replayable(
         table: TableName::Quarantine(feed.clone()),
         source: Box::new(source),
     };
+    let refused = refused(frame.clone(), selection).await.map_err(failed)?;
     let first = min(ident(UPDATED_AT)).alias("first");
-    let number = count(lit(1_i64)).alias("entries");
+    let by_build = ident("stage").eq(lit(RejectedBy::Build.as_str()));
     let batches = frame
-        .filter(selection.condition())
-        .and_then(|frame| frame.aggregate(vec![ident("stage")], vec![first, number]))
+        .filter(selection.condition().and(by_build))
+        .and_then(|frame| frame.aggregate(vec![], vec![first]))
         .map_err(failed)?
         .collect()
         .await
         .map_err(failed)?;
-    let mut found = Replayable::default();
+    let firsts = batches.iter().flat_map(|batch| batch.column(0).as_primitive::<Date32Type>());
+    Ok(Replayable { from: firsts.flatten().min().and_then(date_of_days), refused })
+}
+
+/// The files of which ingest refused a selected entry, each with all its entries: it is read again
+/// as a whole.
+async fn refused(
+    entries: DataFrame,
+    selection: &Selection,
+) -> Result<Vec<Refused>, DataFusionError> {
+    let by_ingest = ident("stage").eq(lit(RejectedBy::Ingest.as_str()));
+    let of_files = Selection { reasons: vec![], ..selection.clone() };
+    let batches = entries
+        .filter(of_files.condition().and(by_ingest))?
+        .select_columns(&[UPDATED_AT, "_file", "_line", "reason"])?
+        .collect()
+        .await?;
+    let mut files: BTreeMap<(i32, String), (bool, usize, BTreeSet<i64>)> = BTreeMap::new();
     for batch in &batches {
-        let stages = arrow::compute::cast(batch.column(0), &DataType::Utf8)
-            .map_err(|source| failed(source.into()))?;
-        let firsts = batch.column(1).as_primitive::<Date32Type>();
-        let entries = batch.column(2).as_primitive::<Int64Type>();
-        for (row, stage) in stages.as_string::<i32>().iter().enumerate() {
-            if stage == Some(RejectedBy::Build.as_str()) {
-                found.from = date_of_days(firsts.value(row));
-            } else {
-                found.of_ingest += entries.value(row);
-            }
+        let dates = batch.column(0).as_primitive::<Date32Type>();
+        let names = cast(batch.column(1), &DataType::Utf8)?;
+        let lines = batch.column(2).as_primitive::<Int64Type>();
+        let reasons = cast(batch.column(3), &DataType::Utf8)?;
+        for row in 0..batch.num_rows() {
+            let name = names.as_string::<i32>().value(row).to_owned();
+            let reason = reasons.as_string::<i32>().value(row);
+            let is_asked = selection.reasons.is_empty()
+                || selection.reasons.iter().any(|asked| asked == reason);
+            let file = files.entry((dates.value(row), name)).or_default();
+            file.0 |= is_asked;
+            file.1 += 1;
+            file.2.insert(lines.value(row));
         }
     }
-    Ok(found)
+    let asked = files.into_iter().filter(|(_, (is_asked, ..))| *is_asked);
+    let refused = asked.filter_map(|((date, file), (_, entries, lines))| {
+        Some(Refused { arrival_date: date_of_days(date)?, file, lines, entries })
+    });
+    Ok(refused.collect())
 }

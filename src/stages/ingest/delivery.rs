@@ -86,7 +86,11 @@ impl Delivery<'_> {
         Ok(())
     }
 
-    async fn commit(&self, adds: Vec<Add>, ids: Vec<Transaction>) -> Result<u64, IngestError> {
+    pub(super) async fn commit(
+        &self,
+        adds: Vec<Add>,
+        ids: Vec<Transaction>,
+    ) -> Result<u64, IngestError> {
         let read_predicate = Some(date_predicate(&BTreeSet::from([self.arrival_date])));
         let change = Change { adds, ids, read_predicate, ..Change::default() };
         fail::fail_point!("raw_before_commit", |_| std::process::abort());

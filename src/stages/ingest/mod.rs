@@ -17,11 +17,13 @@ mod reading;
 pub mod recovery;
 mod reject_folder;
 mod rejection;
+pub mod replay;
 mod taking;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::NaiveDate;
+use deltalake::DeltaTable;
 
 use super::error::IngestError;
 use super::mapping::named_columns;
@@ -48,6 +50,8 @@ struct NewFile<'f> {
     content_hash: Option<String>,
     /// What it is when its rows are in raw.
     status: FileStatus,
+    /// Of a file that was taken in, the lines of rows that were refused then; the others are in raw.
+    refused_lines: Option<&'f BTreeSet<i64>>,
 }
 
 impl NewFile<'_> {
@@ -92,13 +96,7 @@ async fn ingest_once(
     late: LatePolicy,
     reject_folder: Option<&RejectFolder>,
 ) -> Result<StageOutcome, IngestError> {
-    let name = TableName::Raw(stage.feed.name.clone());
-    let named = columns_named(stage, arrival_date).await?;
-    let columns = stage.feed.columns.clone().unwrap_or_else(|| named.iter().cloned().collect());
-    let table = stage
-        .lake
-        .load_or_create(&name, &contracts::raw(&columns), &[UPDATED_AT], stage.table_properties())
-        .await?;
+    let (name, table, held_to) = open(stage, arrival_date).await?;
     let known = stage.lake.ids(&name, &table).await?;
     let plan = plan(&stage.feed.name, arrival_date, files, late, &known).await?;
     let mut outcome = StageOutcome {
@@ -113,11 +111,25 @@ async fn ingest_once(
         return Ok(outcome);
     }
     outcome.files.clone_from(&plan.skipped);
-    let held_to = HeldTo::of(stage.feed, named);
     let delivery =
         Delivery { stage, name, table, arrival_date, late, held_to, known, reject_folder };
     delivery.append(&plan, &mut outcome).await?;
     Ok(outcome)
+}
+
+/// The table `raw/<feed>`, created the first time, and what a delivery is held to.
+async fn open(
+    stage: &StageContext<'_>,
+    arrival_date: NaiveDate,
+) -> Result<(TableName, DeltaTable, HeldTo), IngestError> {
+    let name = TableName::Raw(stage.feed.name.clone());
+    let named = columns_named(stage, arrival_date).await?;
+    let columns = stage.feed.columns.clone().unwrap_or_else(|| named.iter().cloned().collect());
+    let table = stage
+        .lake
+        .load_or_create(&name, &contracts::raw(&columns), &[UPDATED_AT], stage.table_properties())
+        .await?;
+    Ok((name, table, HeldTo::of(stage.feed, named)))
 }
 
 /// Columns that the mapping of the arrival date names, and those that the feed declares.
@@ -169,7 +181,8 @@ async fn plan<'f>(
         let is_named = known.contains_delivery_of(feed, arrival_date, &file.name)
             || !known.rejections_of(feed, arrival_date, &file.name).is_empty();
         if !is_named {
-            plan.new.push(NewFile { file, content_hash: None, status: FileStatus::Loaded });
+            let status = FileStatus::Loaded;
+            plan.new.push(NewFile { file, content_hash: None, status, refused_lines: None });
             continue;
         }
         let hash = content_hash(file).await?;
@@ -195,7 +208,7 @@ async fn plan<'f>(
             continue;
         }
         let status = status_of_known(&known.deliveries_of(feed, arrival_date), file, &hash);
-        plan.new.push(NewFile { file, content_hash: Some(hash), status });
+        plan.new.push(NewFile { file, content_hash: Some(hash), status, refused_lines: None });
     }
     Ok(plan)
 }

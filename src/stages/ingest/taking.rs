@@ -1,12 +1,15 @@
 //! The records of the new files into raw row groups, in one pass, or in a second one without the
 //! files that turned out bad half-way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray, TimestampMicrosecondArray};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::array::{
+    ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use deltalake::kernel::Add;
 
@@ -142,7 +145,12 @@ impl Delivery<'_> {
         let constants = self
             .constants(&file.name, schema)
             .map_err(|source| IngestError::Rows { path: file.path.clone(), source })?;
-        let mut bad = BadRows::new(&self.stage.feed.contract, file);
+        // What was taken in is not refused whole afterwards.
+        let contract = match new.refused_lines {
+            Some(_) => self.stage.feed.contract.without_limits(),
+            None => self.stage.feed.contract.clone(),
+        };
+        let mut bad = BadRows::new(&contract, file);
         let mut rows = 0;
         let mut reading = Reading::start(self.file_to_read(file, schema));
         // The one place through which all records of a delivery pass.
@@ -156,14 +164,19 @@ impl Delivery<'_> {
             if bad.are_too_many() {
                 break;
             }
+            let good = match new.refused_lines {
+                Some(lines) => of_lines(&sorted.good, lines)
+                    .map_err(|source| IngestError::Rows { path: file.path.clone(), source })?,
+                None => sorted.good,
+            };
             if let Some(writer) = writer.as_mut() {
-                writer.write(&sorted.good, &constants).await?;
+                writer.write(&good, &constants).await?;
             }
-            rows += sorted.good.num_rows();
+            rows += good.num_rows();
         }
         let hash = match reading.content_hash().await {
             Ok(hash) => hash,
-            Err(IngestError::Source(error)) => {
+            Err(IngestError::Source(error)) if new.refused_lines.is_none() => {
                 return RejectedFile::because_of(new, error).await.map(Some);
             }
             Err(error) => return Err(error),
@@ -249,4 +262,14 @@ impl Delivery<'_> {
         let columns = columns.map(|(_, column)| column).to_vec();
         Ok(Arc::new(RecordBatch::try_new(Arc::new(schema), columns)?))
     }
+}
+
+/// The rows of a batch that begin in one of `lines`.
+fn of_lines(rows: &RecordBatch, lines: &BTreeSet<i64>) -> Result<RecordBatch, ArrowError> {
+    let first_lines = rows.column_by_name("_line");
+    let first_lines = first_lines.and_then(|column| column.as_primitive_opt::<Int64Type>());
+    let is_of_lines: BooleanArray = (0..rows.num_rows())
+        .map(|row| Some(first_lines.is_some_and(|of| lines.contains(&of.value(row)))))
+        .collect();
+    filter_record_batch(rows, &is_of_lines)
 }
