@@ -3,6 +3,7 @@
 //! Exit code 4 (another run committed first) is not tried here: it takes a race that is lost six
 //! times in a row.
 
+mod add_column;
 mod catch_up;
 mod checks;
 mod clients;

@@ -29,7 +29,7 @@ pub(crate) const CONTRACT: &[Key] = &[
     text("on_extra_column", "\"keep_in_extra\"")
         .about("What becomes of a column that nothing names.")
         .default("\"keep_in_extra\"")
-        .one_of(&["keep_in_extra", "reject"]),
+        .one_of(&["keep_in_extra", "add_column", "reject"]),
     text_list("not_blank", "[\"user_id\"]")
         .about("Columns in which every row must have a value.")
         .default("[]"),
@@ -100,6 +100,8 @@ pub enum OnExtraColumn {
     /// It is a field of the JSON text in `_extra`.
     #[default]
     KeepInExtra,
+    /// It becomes a column of raw; a key of JSON lines, or a name that no column can have, does not.
+    AddColumn,
     /// A CSV or Parquet file with one is rejected, and so is a row of JSON lines.
     Reject,
 }
@@ -131,12 +133,13 @@ impl OnMissingColumn {
 
 impl OnExtraColumn {
     /// Every choice, in the order of the documentation.
-    pub const ALL: [Self; 2] = [Self::KeepInExtra, Self::Reject];
+    pub const ALL: [Self; 3] = [Self::KeepInExtra, Self::AddColumn, Self::Reject];
 
     /// The name as written.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::KeepInExtra => "keep_in_extra",
+            Self::AddColumn => "add_column",
             Self::Reject => "reject",
         }
     }

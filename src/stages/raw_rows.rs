@@ -20,9 +20,10 @@ use crate::lake::TableName;
 use crate::lake::contracts::RAW_COLUMNS;
 use crate::sources::{path_of, text_at, text_of};
 
-/// The columns of `schema` for each raw row: a column of the table where it has one, else the
-/// field of that name in `_extra`; where both may hold it, the column comes first. A name that is
-/// a path into a nested value means here what it means to the reader of a file.
+/// The columns of `schema` for each raw row: a column of the table where it has one and the row a
+/// value in it, else the field of that name in `_extra`, where it is for rows that came before the
+/// column. A name that is a path into a nested value means here what it means to the reader of a
+/// file.
 pub fn expression_input(
     raw: &RecordBatch,
     schema: &SchemaRef,
@@ -32,7 +33,19 @@ pub fn expression_input(
     let mut columns: Vec<ArrayRef> = Vec::with_capacity(schema.fields().len());
     for field in schema.fields() {
         match raw.column_by_name(field.name()) {
-            Some(column) => columns.push(as_text(column)?),
+            Some(column) => {
+                let column = as_text(column)?;
+                if !is_in_extra(&column, &extra, field.name()) {
+                    columns.push(column);
+                    continue;
+                }
+                let rows = parsed.get_or_insert_with(|| parse_extra(&extra));
+                let in_extra = field_of(raw, rows, field.name())?;
+                let values = column.as_string::<i32>().iter().zip(&in_extra);
+                columns.push(Arc::new(
+                    values.map(|(column, extra)| column.or(extra)).collect::<StringArray>(),
+                ));
+            }
             None => {
                 let rows = parsed.get_or_insert_with(|| parse_extra(&extra));
                 columns.push(Arc::new(field_of(raw, rows, field.name())?));
@@ -41,6 +54,20 @@ pub fn expression_input(
     }
     let options = RecordBatchOptions::new().with_row_count(Some(raw.num_rows()));
     Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
+}
+
+/// Whether `_extra` may hold a value for a row that has none in the column: it came before the
+/// column was added. Looked for as text, so that `_extra` is parsed only where it has to be. The
+/// column of a path is as old as the table.
+fn is_in_extra(column: &ArrayRef, extra: &StringArray, name: &str) -> bool {
+    let is_old = path_of(name).is_some();
+    if is_old || column.null_count() == 0 || extra.null_count() == extra.len() {
+        return false;
+    }
+    let quoted = Value::from(name).to_string();
+    (0..column.len())
+        .filter(|row| column.is_null(*row) && extra.is_valid(*row))
+        .any(|row| extra.value(row).contains(&quoted))
 }
 
 /// One JSON text per row: the feed's columns, then whatever `_extra` holds.
@@ -95,9 +122,8 @@ fn field_of(
     for (row, extra) in rows.iter().enumerate() {
         let field = |name| extra.as_ref().and_then(|fields| text_of(fields.get(name)?.get()));
         let nested = |(root, path)| match column {
-            Some(column) if column.is_null(row) => None,
-            Some(column) => text_at(column.value(row), path),
-            None => {
+            Some(column) if column.is_valid(row) => text_at(column.value(row), path),
+            _ => {
                 let text = field(root)?;
                 text_at(&text, path).map(|text| Cow::Owned(text.into_owned()))
             }

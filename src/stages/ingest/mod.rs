@@ -9,6 +9,7 @@
 //! ```
 
 mod bad_rows;
+mod columns;
 mod contract;
 mod delivery;
 pub mod outcome;
@@ -28,6 +29,7 @@ use deltalake::DeltaTable;
 use super::error::IngestError;
 use super::mapping::named_columns;
 use super::{StageContext, StageOutcome, replanning};
+use crate::config::OnExtraColumn;
 use crate::lake::contracts::{self, UPDATED_AT};
 use crate::lake::ids::{self, Ids, LatePolicy};
 use crate::lake::rules::RuleBook;
@@ -96,7 +98,7 @@ async fn ingest_once(
     late: LatePolicy,
     reject_folder: Option<&RejectFolder>,
 ) -> Result<StageOutcome, IngestError> {
-    let (name, table, held_to) = open(stage, arrival_date).await?;
+    let (name, mut table, held_to) = open(stage, arrival_date).await?;
     let known = stage.lake.ids(&name, &table).await?;
     let plan = plan(&stage.feed.name, arrival_date, files, late, &known).await?;
     let mut outcome = StageOutcome {
@@ -111,6 +113,9 @@ async fn ingest_once(
         return Ok(outcome);
     }
     outcome.files.clone_from(&plan.skipped);
+    if stage.feed.contract.on_extra_column == OnExtraColumn::AddColumn {
+        table = columns::add(stage, &name, table, &plan.new).await?;
+    }
     let delivery =
         Delivery { stage, name, table, arrival_date, late, held_to, known, reject_folder };
     delivery.append(&plan, &mut outcome).await?;
