@@ -94,8 +94,12 @@ impl StoredObject {
     /// Whether the store still holds this version.
     pub(super) async fn is_unchanged(&self) -> io::Result<bool> {
         let meta = self.store.head(&self.meta.location).await?;
-        let now = Self { meta, ..self.clone() };
-        Ok(now.version() == self.version() && now.bytes() == self.bytes())
+        let is_same_version = match (&meta.e_tag, &self.meta.e_tag) {
+            (Some(now), Some(listed)) => now.trim_matches('"') == listed.trim_matches('"'),
+            // The answer about one object tells its time in whole seconds.
+            _ => meta.last_modified.timestamp() == self.meta.last_modified.timestamp(),
+        };
+        Ok(is_same_version && meta.size == self.meta.size)
     }
 
     /// Takes the object out of its store, whatever version it is.

@@ -8,6 +8,7 @@ use predicates::prelude::*;
 use predicates::str::contains;
 
 use super::{CONFIGURATION, batch};
+use crate::support::s3::{BUCKET, S3};
 use crate::support::workspace::Workspace;
 
 const DAY: &str = "run --arrival-date 2026-01-05";
@@ -129,4 +130,37 @@ fn a_file_that_cannot_be_copied_is_not_rejected_yet() {
 #[test]
 fn moving_needs_a_place_to_move_to() {
     rejecting("reject_move = true").exec("config check").code(2).stderr(contains("reject_to"));
+}
+
+#[test]
+fn in_a_bucket_rejected_files_are_copied_and_moved_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = S3::start(folder.path(), &[]);
+    let bucket = folder.path().join(BUCKET);
+    fs::create_dir_all(bucket.join("in")).unwrap();
+    let workspace = Workspace::new();
+    let contract = format!(
+        "[feed.contract]\nreject_to = \"s3://{BUCKET}/errors\"\nreject_move = true\n[feed.event]"
+    );
+    let feed = CONFIGURATION
+        .replacen("[feed.event]", &contract, 1)
+        .replace("batches/{arrival_date}.csv", &format!("s3://{BUCKET}/in/{{arrival_date}}.csv"));
+    workspace.configure(&format!("{}{feed}", server.lake("lake", "retries = 1")));
+    let source = bucket.join("in/2026-01-05.csv");
+    fs::write(&source, BAD).unwrap();
+    let good = batch(&["u1,click,2026-01-06T10:00:00Z,a"]);
+    fs::write(bucket.join("in/2026-01-06.csv"), good).unwrap();
+    workspace.exec("run").code(3).stderr(contains("2026-01-05.csv"));
+    assert!(!source.exists() && bucket.join("in/2026-01-06.csv").exists());
+    let detail = workspace.json("quarantine show")["entries"][0]["detail"].to_string();
+    let place =
+        detail.split(&format!("a copy is s3://{BUCKET}/")).nth(1).unwrap().trim_end_matches('"');
+    assert!(place.starts_with("errors/events/2026-01-05/"), "{detail}");
+    assert_eq!(fs::read_to_string(bucket.join(place)).unwrap(), BAD);
+    workspace.exec(DAY).code(0).stdout(contains("up_to_date"));
+
+    fs::write(&source, BAD).unwrap();
+    workspace.exec("run").code(0);
+    assert!(!source.exists(), "what was rejected before is moved, too");
+    workspace.exec("quarantine replay").code(1).stderr(contains("put it back"));
 }
