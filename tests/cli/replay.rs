@@ -77,6 +77,8 @@ fn rows_that_another_contract_lets_in_come_back_and_the_others_stay() {
     let expected = expected(second);
     assert_eq!(ods(&workspace), ods(&expected));
     assert_eq!(refused(&workspace), refused(&expected));
+    let file = &workspace.json("files")["files"][0];
+    assert_eq!((&file["rows"], &file["rows_rejected"]), (&3.into(), &2.into()));
     assert_eq!(workspace.raw_lines(&["_file", "_line"]), expected.raw_lines(&["_file", "_line"]));
 
     workspace.exec("quarantine replay").code(0);
@@ -119,6 +121,21 @@ fn a_file_that_was_rejected_whole_comes_back_whole() {
         assert_eq!(statuses["files"].as_array().unwrap().len(), 2, "{lines}");
         workspace.exec("run").code(0).stdout(contains("nothing to do"));
     }
+}
+
+#[test]
+fn entries_of_a_file_that_was_corrected_are_cleared() {
+    let workspace = delivered("max_bad_rows = 0");
+    workspace.exec("run").code(3);
+    let corrected = first_date().replace("u2,web,click", "u2,web,click,2026-01-05T10:00:00Z,a");
+    assert_ne!(corrected, first_date());
+    workspace.write_batch("2026-01-05.csv", &corrected);
+    workspace.exec("run").code(0);
+    assert_eq!(refused(&workspace), ["2026-01-05,2026-01-05.csv,5,bad_rows"]);
+    let before = ods(&workspace);
+    workspace.exec("quarantine replay").code(0);
+    assert_eq!(refused(&workspace), Vec::<String>::new());
+    assert_eq!(ods(&workspace), before);
 }
 
 #[test]

@@ -164,6 +164,7 @@ impl Delivery<'_> {
             if bad.are_too_many() {
                 break;
             }
+            rows += sorted.good.num_rows();
             let good = match new.refused_lines {
                 Some(lines) => of_lines(&sorted.good, lines)
                     .map_err(|source| IngestError::Rows { path: file.path.clone(), source })?,
@@ -172,7 +173,6 @@ impl Delivery<'_> {
             if let Some(writer) = writer.as_mut() {
                 writer.write(&good, &constants).await?;
             }
-            rows += good.num_rows();
         }
         let hash = match reading.content_hash().await {
             Ok(hash) => hash,
