@@ -370,11 +370,7 @@ impl<'a> Job<'a> {
         if dates == Dates::CatchUp && ingest::has_deliveries(&self.stage(feed)).await? {
             return Ok(files);
         }
-        let is_asked = |date| match dates {
-            Dates::One(one) => date == one,
-            Dates::Range(from, to) => (from..=to).contains(&date),
-            Dates::CatchUp => true,
-        };
+        let is_asked = |date| dates.range().is_none_or(|(from, to)| (from..=to).contains(&date));
         let may_be_moved = feed.contract.reject_move;
         if may_be_moved && ingest::has_rejections(&self.stage(feed), is_asked).await? {
             return Ok(files);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use glob::Pattern;
 
 use super::args::WhichFeeds;
-use crate::config::{Config, FeedConfig, nearest};
+use crate::config::{Config, FeedConfig, client_and_name, nearest};
 use crate::error::JobError;
 
 /// The feeds asked for, in the order of the configuration. A name or pattern that selects nothing
@@ -18,7 +18,8 @@ pub(super) fn select<'c>(
     let names = patterns(&args.feed)?;
     for client in &clients {
         if !config.feeds.iter().any(|feed| is_of(feed, client)) {
-            let known = config.feeds.iter().filter_map(|feed| parts(feed).0).collect();
+            let known =
+                config.feeds.iter().filter_map(|feed| client_and_name(&feed.name).0).collect();
             let (name, suggestion) = (client.to_string(), meant(client, &known));
             return Err(JobError::UnknownClient { name, suggestion, known: listed(&known) });
         }
@@ -27,12 +28,13 @@ pub(super) fn select<'c>(
         |feed: &&FeedConfig| clients.is_empty() || clients.iter().any(|client| is_of(feed, client));
     let of_clients: Vec<&FeedConfig> = config.feeds.iter().filter(is_of_clients).collect();
     let is_called = |feed: &FeedConfig, name: &Pattern| {
-        name.matches(&feed.name) || (!clients.is_empty() && name.matches(parts(feed).1))
+        name.matches(&feed.name)
+            || (!clients.is_empty() && name.matches(client_and_name(&feed.name).1))
     };
     for name in &names {
         if !of_clients.iter().any(|feed| is_called(feed, name)) {
             let known: BTreeSet<&str> = of_clients.iter().map(|feed| feed.name.as_str()).collect();
-            let short = of_clients.iter().map(|feed| parts(feed).1);
+            let short = of_clients.iter().map(|feed| client_and_name(&feed.name).1);
             let short = short.filter(|_| !clients.is_empty());
             let suggestion = meant(name, &known.iter().copied().chain(short).collect());
             let name = name.to_string();
@@ -52,16 +54,8 @@ fn patterns(written: &[String]) -> Result<Vec<Pattern>, JobError> {
     written.iter().map(pattern).collect()
 }
 
-/// A feed's client, where it has one, and its name within.
-fn parts(feed: &FeedConfig) -> (Option<&str>, &str) {
-    match feed.name.split_once('/') {
-        Some((client, name)) => (Some(client), name),
-        None => (None, &feed.name),
-    }
-}
-
 fn is_of(feed: &FeedConfig, client: &Pattern) -> bool {
-    parts(feed).0.is_some_and(|name| client.matches(name))
+    client_and_name(&feed.name).0.is_some_and(|name| client.matches(name))
 }
 
 /// The nearest of the known names; of `*/order` the part behind the client, as `*/orders`.

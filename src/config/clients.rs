@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use regex::Regex;
 use toml::{Table, Value};
@@ -18,6 +19,9 @@ use super::{ARRIVAL_DATE, feed_names, schema};
 
 /// Placeholders that the program fills in, so that no value of a client can be called so.
 const RESERVED: [&str; 2] = ["client", "arrival_date"];
+
+static PLACEHOLDER: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"\{([A-Za-z_][A-Za-z0-9_]*)\}").ok());
 
 /// Writes out the feeds of every client and takes the clients and templates out of `table`, whose
 /// shapes were checked before.
@@ -109,7 +113,7 @@ impl Client {
     /// The text with the client's values in the place of their placeholders. What is in a value is
     /// not looked at again.
     fn filled(&self, text: &str) -> Result<String, Reason> {
-        let Ok(placeholder) = Regex::new(r"\{([A-Za-z_][A-Za-z0-9_]*)\}") else {
+        let Some(placeholder) = PLACEHOLDER.as_ref() else {
             return Ok(text.to_owned());
         };
         let mut filled = String::with_capacity(text.len());

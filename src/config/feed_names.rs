@@ -19,10 +19,18 @@ pub(crate) fn check(names: &[Option<String>], problems: &mut Problems) {
     }
 }
 
+/// The client of a feed, where it has one, and the feed's name within.
+pub(crate) fn client_and_name(feed: &str) -> (Option<&str>, &str) {
+    match feed.split_once('/') {
+        Some((client, name)) => (Some(client), name),
+        None => (None, feed),
+    }
+}
+
 /// Why a name cannot be used, given the feeds `before` it and `all` of them.
 fn unusable(name: &str, before: &[Option<String>], all: &[Option<String>]) -> Option<Reason> {
     let is_feed = |wanted: &str| all.iter().flatten().any(|other| other == wanted);
-    let client = name.split_once('/').map(|(client, _)| client);
+    let (client, _) = client_and_name(name);
     let first = before.iter().position(|other| other.as_deref() == Some(name));
     if !is_feed_name(name) {
         Some(Reason::BadFeedName { name: name.to_owned() })

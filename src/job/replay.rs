@@ -26,11 +26,12 @@ impl Job<'_> {
         }
         self.settle_rules(feed, None, RuleChange::Refuse).await?;
         self.progress.feed(&feed.name, found.refused.len() as u64);
+        let source = source_of(feed, &self.config.lake.storage)?;
         let mut failed = None;
         let mut rejected = Rejections::new(feed);
         for of_date in found.refused.chunk_by(|one, next| one.arrival_date == next.arrival_date) {
             let date = of_date[0].arrival_date;
-            let files = source_of(feed, &self.config.lake.storage)?.files_of(date).await?;
+            let files = source.files_of(date).await?;
             for refused in of_date {
                 match self.replay_file(feed, refused, &files).await {
                     Ok(files) => rejected.add(date, files),

@@ -62,8 +62,7 @@ pub struct SideBySide<T, S> {
 impl Job<'_> {
     /// Does the same with each feed, several at once; one that fails does not stop the others. Of
     /// two feeds of which one has checks that read the tables of the other, the first given goes
-    /// first. The log
-    /// has their stages by feed, as they were given.
+    /// first. The log has their stages by feed, as they were given.
     ///
     /// When `stop` comes to its end first, the feeds at work are dropped where they are, which is
     /// like a crash between two commits: nothing half done. Failures and stops are noted in the

@@ -3,6 +3,10 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use deltalake::kernel::StructType;
+use deltalake::kernel::engine::arrow_conversion::TryIntoKernel as _;
+
+use super::{LakeError, TableName};
 
 /// The partition column of `raw` and `quarantine`: the arrival date.
 pub const UPDATED_AT: &str = "_updated_at";
@@ -44,6 +48,11 @@ fn nullable(name: &str, data_type: DataType) -> Field {
 
 fn required(name: &str, data_type: DataType) -> Field {
     Field::new(name, data_type, false)
+}
+
+/// The columns of `schema` as the log of a table has them.
+pub(crate) fn kernel_columns(name: &TableName, schema: &Schema) -> Result<StructType, LakeError> {
+    schema.try_into_kernel().map_err(|source| LakeError::Contract { table: name.clone(), source })
 }
 
 /// `raw/<feed>`: grain one delivered row, as delivered. Every column of `columns` is text; what

@@ -4,10 +4,10 @@
 //! |---|---|---|
 //! | `raw/<feed>/<arrival date>/<file>/<content hash>` | raw, quarantine | 1: this delivery is here; 2, in raw alone: it was withdrawn |
 //! | `replayed/<feed>/<arrival date>/<file>/<content hash>` | raw | number of replays that brought refused rows of this delivery back |
-//! | `rejected/<feed>/<arrival date>/<file>/<content hash>` | raw, quarantine | 1: this file was rejected whole, nothing of it is here |
+//! | `rejected/<feed>/<arrival date>/<file>/<content hash>` | raw, quarantine | 1: this file was rejected whole; nothing of it is here, unless a replay has made it a delivery |
 //! | `decided/<feed>/<arrival date>/<file>/<content hash>` | quarantine | under which configuration the rows here were rejected, a hash of it |
 //! | `seen/<feed>/<arrival date>/<file>/<size>-<mtime>` | raw | 1: a file with this stat needs no hashing |
-//! | `ods/<feed>/<arrival date>` | ods | number of deliveries and withdrawals of that date built |
+//! | `ods/<feed>/<arrival date>` | ods | number of deliveries, withdrawals and replays of that date built |
 //! | `ods/<feed>` | ods | arrival date of the last build, days since 1970: makes ODS commits exclude each other |
 //! | `reprocess/<feed>` | ods, quarantine | number of reprocesses; quarantine follows ods |
 //! | `withdraw/<feed>` | raw, ods | number of withdrawals; ods follows raw |
@@ -268,6 +268,11 @@ pub enum LatePolicy {
     Accepted,
 }
 
+impl LatePolicy {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Bounded, Self::Accepted];
+}
+
 fn mark(late: LatePolicy) -> &'static str {
     match late {
         LatePolicy::Bounded => "",
@@ -289,7 +294,7 @@ pub fn delivery(
 }
 
 /// The id of a file that was rejected whole: the same bytes under that name and arrival date are
-/// not looked at again, whatever the contract says then.
+/// not looked at again, whatever the contract says then, but by a replay.
 pub fn rejected(feed: &str, arrival_date: NaiveDate, file: &str, content_hash: &str) -> String {
     format!("rejected/{feed}/{arrival_date}/{file}/{content_hash}")
 }

@@ -44,8 +44,6 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::prelude::SessionContext;
-use deltalake::kernel::StructType;
-use deltalake::kernel::engine::arrow_conversion::TryIntoKernel as _;
 use deltalake::kernel::transaction::{CommitProperties, PROTOCOL};
 use deltalake::logstore::object_store_factories;
 use deltalake::protocol::SaveMode;
@@ -56,6 +54,7 @@ use url::Url;
 pub use error::LakeError;
 pub use requests::Requests;
 
+use crate::config::client_and_name;
 use crate::config::{Compression, LakeConfig, StorageSettings};
 use ids::Ids;
 use loaded::LoadedTables;
@@ -93,9 +92,9 @@ impl fmt::Display for TableName {
             Self::Files => return f.write_str("files"),
             Self::Runs => return f.write_str("runs"),
         };
-        match feed.split_once('/') {
-            Some((client, feed)) => write!(f, "{client}/{layer}/{feed}"),
-            None => write!(f, "{layer}/{feed}"),
+        match client_and_name(feed) {
+            (Some(client), feed) => write!(f, "{client}/{layer}/{feed}"),
+            (None, feed) => write!(f, "{layer}/{feed}"),
         }
     }
 }
@@ -271,10 +270,7 @@ impl Lake {
         }
         fail::fail_point!("table_before_creation", |_| std::process::abort());
         self.create_root(name)?;
-        let columns: StructType = schema
-            .as_ref()
-            .try_into_kernel()
-            .map_err(|source| LakeError::Contract { table: name.clone(), source })?;
+        let columns = contracts::kernel_columns(name, schema)?;
         let properties = properties.into_iter().chain(self.kept.properties());
         let created = self
             .unloaded(name)?

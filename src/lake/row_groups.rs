@@ -14,7 +14,6 @@ use deltalake::Path;
 use deltalake::kernel::Add;
 use deltalake::parquet::errors::ParquetError;
 use deltalake::parquet::file::writer::SerializedFileWriter;
-use object_store::ObjectStoreExt as _;
 use object_store::buffered::BufWriter;
 use tokio::io::AsyncWriteExt as _;
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -22,6 +21,7 @@ use uuid::Uuid;
 
 use super::codec;
 use super::encoding::{EncodedRowGroup, RowGroupEncoder, Run};
+use super::storage::discard_files;
 use super::{LakeError, TableName};
 use crate::clock;
 use crate::config::Compression;
@@ -263,11 +263,7 @@ impl RowGroupWriter {
         if let Err(error) = unfinished {
             tracing::warn!(table = %self.name, %error, "could not remove unfinished files");
         }
-        for add in &self.adds {
-            if let Err(error) = self.store.delete(&Path::from(add.path.as_str())).await {
-                tracing::warn!(table = %self.name, %error, file = %add.path, "could not remove it");
-            }
-        }
+        discard_files(&self.store, &self.adds).await;
     }
 }
 

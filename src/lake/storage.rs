@@ -1,6 +1,7 @@
 //! Writing data files, in a stream: memory holds one row group a partition, not the table.
 
 use std::num::NonZeroU64;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -10,6 +11,8 @@ use deltalake::datafile::writer::{DeltaWriter, WriterConfig};
 use deltalake::kernel::Add;
 use deltalake::parquet::basic::Compression;
 use deltalake::parquet::file::properties::WriterProperties;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt as _};
 
 use super::{LakeError, TableName, codec};
 use crate::config;
@@ -30,6 +33,19 @@ fn properties(compression: Compression) -> WriterProperties {
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_created_by(concat!("sessionlake ", env!("CARGO_PKG_VERSION")).to_owned())
         .build()
+}
+
+/// Removes files that nobody will commit; one that stays is an orphan for a full vacuum.
+pub(crate) async fn discard_files<'f>(
+    store: &Arc<dyn ObjectStore>,
+    adds: impl IntoIterator<Item = &'f Add>,
+) {
+    for add in adds {
+        let path = Path::from_url_path(&add.path).unwrap_or_default();
+        if let Err(error) = store.delete(&path).await {
+            tracing::debug!(path = add.path, %error, "could not remove an unneeded file");
+        }
+    }
 }
 
 /// Writes the rows of one commit to new data files of `table`. The files are invisible until

@@ -367,6 +367,14 @@ pub enum BuildError {
 }
 
 impl IngestError {
+    /// What went wrong with the table of quarantine.
+    pub(crate) fn of_quarantine(error: BuildError) -> Self {
+        match error {
+            BuildError::Lake(error) => Self::Lake(error),
+            other => Self::Quarantine(Box::new(other)),
+        }
+    }
+
     /// Whether planning the stage again on the newest version may succeed.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Lake(source) if source.is_conflict())

@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StringArray, StringBuilder,
+    Array, ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
+    StringBuilder,
 };
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use datafusion::error::DataFusionError;
 use datafusion::prelude::{DataFrame, SessionContext};
 use deltalake::DeltaTable;
@@ -87,6 +88,11 @@ pub fn row_text(raw: &RecordBatch, row: usize) -> Result<String, DataFusionError
         object.extend(fields);
     }
     Ok(Value::Object(object).to_string())
+}
+
+/// The first physical line of each row.
+pub(crate) fn first_lines(rows: &RecordBatch) -> Option<&Int64Array> {
+    rows.column_by_name("_line")?.as_primitive_opt::<Int64Type>()
 }
 
 fn as_text(column: &ArrayRef) -> Result<ArrayRef, DataFusionError> {

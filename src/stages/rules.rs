@@ -3,9 +3,8 @@
 use arrow::datatypes::Field;
 use chrono::NaiveDate;
 use deltalake::DeltaTable;
+use deltalake::kernel::Metadata;
 use deltalake::kernel::MetadataExt as _;
-use deltalake::kernel::engine::arrow_conversion::TryIntoKernel as _;
-use deltalake::kernel::{Metadata, StructType};
 
 use super::error::BuildError;
 use super::mapping::CompiledBook;
@@ -120,10 +119,7 @@ pub(crate) fn metadata(
     let state = table.snapshot().map_err(|source| LakeError::read(name, source))?;
     let json =
         book.to_json().map_err(|source| BuildError::Record { table: name.clone(), source })?;
-    let columns: StructType = contracts::ods(&compiled.attributes)
-        .as_ref()
-        .try_into_kernel()
-        .map_err(|source| LakeError::Contract { table: name.clone(), source })?;
+    let columns = contracts::kernel_columns(name, &contracts::ods(&compiled.attributes))?;
     let metadata = state.metadata().clone();
     metadata
         .add_config_key(RULES_PROPERTY.to_owned(), json)

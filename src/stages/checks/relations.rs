@@ -13,8 +13,8 @@ use datafusion::error::DataFusionError;
 use datafusion::prelude::SessionContext;
 
 use super::error::CheckError;
-use crate::config::FeedConfig;
 use crate::config::checks::{Check, CheckedLayer};
+use crate::config::{FeedConfig, client_and_name};
 use crate::lake::contracts;
 use crate::lake::rules::RuleBook;
 use crate::lake::{Lake, TableName};
@@ -116,7 +116,7 @@ impl<'a> Relations<'a> {
     /// What a reference names, if that is a layer of a feed.
     fn layer<'n>(&'n self, check: &'n Check, reference: &'n TableReference) -> Option<LayerOf<'n>> {
         let own = |layer| {
-            let (client, feed) = client_and_feed(&self.feed.name);
+            let (client, feed) = client_and_name(&self.feed.name);
             LayerOf { client, layer, feed }
         };
         Some(match reference {
@@ -194,11 +194,11 @@ impl<'a> Relations<'a> {
     /// Without a client, the feed of that name of the own client comes first.
     fn feed_of(&self, wanted: &LayerOf<'_>) -> Option<&FeedConfig> {
         let named = |client: Option<&str>| {
-            self.feeds.iter().find(|feed| client_and_feed(&feed.name) == (client, wanted.feed))
+            self.feeds.iter().find(|feed| client_and_name(&feed.name) == (client, wanted.feed))
         };
         match wanted.client {
             Some(client) => named(Some(client)),
-            None => named(client_and_feed(&self.feed.name).0).or_else(|| named(None)),
+            None => named(client_and_name(&self.feed.name).0).or_else(|| named(None)),
         }
     }
 
@@ -251,7 +251,7 @@ impl<'a> Relations<'a> {
         let mut known = vec!["rows".to_owned(), "raw".to_owned(), "ods".to_owned()];
         known.push("session_rules".to_owned());
         for feed in self.feeds {
-            let (client, name) = client_and_feed(&feed.name);
+            let (client, name) = client_and_name(&feed.name);
             let client = client.map(|client| format!("{client}.")).unwrap_or_default();
             known.extend(["raw", "ods"].map(|layer| format!("{client}{layer}.{name}")));
         }
@@ -267,13 +267,6 @@ impl<'a> Relations<'a> {
             line: check.line,
             known: known.join(", "),
         }
-    }
-}
-
-fn client_and_feed(name: &str) -> (Option<&str>, &str) {
-    match name.split_once('/') {
-        Some((client, feed)) => (Some(client), feed),
-        None => (None, name),
     }
 }
 

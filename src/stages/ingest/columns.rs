@@ -5,9 +5,8 @@
 
 use std::num::NonZeroUsize;
 
-use delta_kernel::engine::arrow_conversion::TryIntoKernel as _;
 use deltalake::DeltaTable;
-use deltalake::kernel::{MetadataExt as _, StructType};
+use deltalake::kernel::MetadataExt as _;
 use tokio::task::spawn_blocking;
 
 use super::NewFile;
@@ -43,10 +42,7 @@ pub(super) async fn add(
         return Ok(table);
     }
     let added = columns[before..].join(", ");
-    let schema: StructType = contracts::raw(&columns)
-        .as_ref()
-        .try_into_kernel()
-        .map_err(|source| LakeError::Contract { table: name.clone(), source })?;
+    let schema = contracts::kernel_columns(name, &contracts::raw(&columns))?;
     let metadata = state
         .metadata()
         .clone()

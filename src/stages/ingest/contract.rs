@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use chrono::NaiveDate;
 use chrono_tz::Tz;
 use datafusion::error::DataFusionError;
@@ -20,7 +20,7 @@ use crate::config::{
 };
 use crate::sources::{ParsedBatch, SourceFile, path_of};
 use crate::stages::quarantine::QuarantinedRow;
-use crate::stages::raw_rows::{expression_input, row_text};
+use crate::stages::raw_rows::{expression_input, first_lines, row_text};
 use crate::stages::timestamps::{self, ReadAs};
 
 const BLANK: &str = "blank";
@@ -100,8 +100,7 @@ impl HeldTo {
         }
         let is_good: BooleanArray =
             (0..rows.num_rows()).map(|row| Some(!faults.contains_key(&row))).collect();
-        let lines =
-            rows.column_by_name("_line").and_then(|column| column.as_primitive_opt::<Int64Type>());
+        let lines = first_lines(&rows);
         for (row, (reason, detail)) in faults {
             bad.push(QuarantinedRow {
                 reason: Cow::Borrowed(reason),

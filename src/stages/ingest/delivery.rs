@@ -13,7 +13,6 @@ use super::rejection::RejectedFile;
 use super::taking::Decided;
 use crate::lake::TableName;
 use crate::lake::commits::{self, Change};
-use crate::lake::files::FileTotals;
 use crate::lake::ids::{self, Ids, LatePolicy};
 use crate::stages::error::IngestError;
 use crate::stages::quarantine::date_predicate;
@@ -39,14 +38,7 @@ impl Delivery<'_> {
         outcome: &mut StageOutcome,
     ) -> Result<(), IngestError> {
         let mut taken = self.take(&plan.new).await?;
-        for row in taken.decided.iter().flat_map(|decided| &decided.bad) {
-            *outcome.quarantined.entry(row.reason.clone().into_owned()).or_default() += 1;
-        }
-        outcome.read = taken.read;
-        outcome.files.extend(taken.files);
-        outcome.rows_new = Some(taken.rows);
-        outcome.rows_read = Some(taken.rows + outcome.rows_quarantined());
-        outcome.added = FileTotals::of_adds(&taken.adds);
+        taken.account(outcome);
         let feed = &self.stage.feed.name;
         self.keep_rejected(plan, &mut taken.rejected_files).await?;
         taken.decided.extend(taken.rejected_files.iter().map(|file| Decided {

@@ -159,7 +159,7 @@ async fn columns_named(
 /// again by an ordinary run.
 fn marks_known(late: LatePolicy) -> &'static [LatePolicy] {
     match late {
-        LatePolicy::Bounded => &[LatePolicy::Bounded, LatePolicy::Accepted],
+        LatePolicy::Bounded => &LatePolicy::ALL,
         LatePolicy::Accepted => &[LatePolicy::Accepted],
     }
 }
@@ -194,9 +194,8 @@ async fn plan<'f>(
         let delivery = |mark| ids::delivery(feed, arrival_date, &file.name, &hash, mark);
         let is_known = marks.iter().any(|mark| known.contains(&delivery(*mark)));
         // What was withdrawn stays away, under whatever mark it would come now.
-        let is_withdrawn = [LatePolicy::Bounded, LatePolicy::Accepted]
-            .into_iter()
-            .any(|mark| known.is_withdrawn(&delivery(mark)));
+        let is_withdrawn =
+            LatePolicy::ALL.into_iter().any(|mark| known.is_withdrawn(&delivery(mark)));
         let is_rejected = known.contains(&ids::rejected(feed, arrival_date, &file.name, &hash));
         let of_before = if is_known || is_withdrawn {
             Some((FileStatus::SkippedDuplicate, None))

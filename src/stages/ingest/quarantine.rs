@@ -10,7 +10,7 @@ use super::delivery::Delivery;
 use super::taking::Decided;
 use crate::lake::TableName;
 use crate::lake::ids::{self, Ids};
-use crate::stages::error::{BuildError, IngestError};
+use crate::stages::error::IngestError;
 use crate::stages::quarantine::{Quarantine, QuarantinedRow};
 
 /// Digits of the hash of a configuration that fit into a version.
@@ -60,10 +60,7 @@ impl Delivery<'_> {
         let appended = quarantine
             .append_rejected(self.stage, self.arrival_date, &rows, &replaced, commit_ids)
             .await;
-        appended.map_err(|error| match error {
-            BuildError::Lake(error) => IngestError::Lake(error),
-            other => IngestError::Quarantine(Box::new(other)),
-        })
+        appended.map_err(IngestError::of_quarantine)
     }
 
     /// The table, where there is something to append to it or it may hold something left over.

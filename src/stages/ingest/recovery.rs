@@ -31,7 +31,7 @@ pub async fn recover(
     let known = stage.lake.ids(&name, &raw).await?;
     let stat = format!("{}-{}", file.bytes, file.version);
     let seen = |mark| ids::seen(feed, file.arrival_date, &file.file, &stat, mark);
-    if ![LatePolicy::Bounded, LatePolicy::Accepted].into_iter().any(|m| known.contains(&seen(m))) {
+    if !LatePolicy::ALL.into_iter().any(|mark| known.contains(&seen(mark))) {
         return Ok(None);
     }
     let deliveries = known.deliveries_of(feed, file.arrival_date);

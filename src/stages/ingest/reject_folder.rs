@@ -173,9 +173,7 @@ pub async fn move_rejected(
             let of_date = |error| (*date, error);
             let hash = content_hash(file).await.map_err(of_date)?;
             let delivery = |mark| ids::delivery(&stage.feed.name, *date, &file.name, &hash, mark);
-            let is_taken = [LatePolicy::Bounded, LatePolicy::Accepted]
-                .into_iter()
-                .any(|mark| known.contains(&delivery(mark)));
+            let is_taken = LatePolicy::ALL.into_iter().any(|mark| known.contains(&delivery(mark)));
             if is_taken || !hashes.contains(&hash) {
                 continue;
             }

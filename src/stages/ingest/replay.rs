@@ -15,10 +15,9 @@ use super::delivery::Delivery;
 use super::outcome::FileStatus;
 use super::rejection::content_hash;
 use super::{NewFile, open};
-use crate::lake::files::FileTotals;
 use crate::lake::ids::{self, LatePolicy};
 use crate::sources::SourceFile;
-use crate::stages::error::{BuildError, IngestError};
+use crate::stages::error::IngestError;
 use crate::stages::quarantine::Quarantine;
 use crate::stages::{StageContext, StageOutcome, replanning};
 
@@ -61,7 +60,7 @@ async fn replay_once(
         let id = ids::delivery(feed, arrival_date, &file.name, &hash, *mark);
         known.contains(&id) && !known.is_withdrawn(&id)
     };
-    let taken_as = [LatePolicy::Bounded, LatePolicy::Accepted].into_iter().find(is_here);
+    let taken_as = LatePolicy::ALL.into_iter().find(is_here);
     let is_rejected = known.contains(&ids::rejected(feed, arrival_date, &file.name, &hash));
     if taken_as.is_none() && !is_rejected {
         return Err(IngestError::OtherContent { path: file.path.clone(), arrival_date });
@@ -86,34 +85,26 @@ impl Delivery<'_> {
             version_after: version,
             ..StageOutcome::default()
         };
-        let taken = self.take(slice::from_ref(new)).await?;
-        outcome.files = taken.files;
+        let mut taken = self.take(slice::from_ref(new)).await?;
+        taken.account(&mut outcome);
         outcome.rejected_files = taken.rejected_files;
         let Some(decided) = taken.decided.into_iter().next() else {
             return Ok(outcome);
         };
-        for row in &decided.bad {
-            *outcome.quarantined.entry(row.reason.clone().into_owned()).or_default() += 1;
-        }
-        outcome.read = taken.read;
         let bad_lines: BTreeSet<i64> = decided.bad.iter().map(|row| row.line).collect();
         let is_same = decided.bad.len() == entries && new.refused_lines == Some(&bad_lines);
         if taken.rows == 0 && is_same {
             outcome.up_to_date = true;
             return Ok(outcome);
         }
-        outcome.rows_new = Some(taken.rows);
-        outcome.rows_read = Some(taken.rows + outcome.rows_quarantined());
-        outcome.added = FileTotals::of_adds(&taken.adds);
-        let (feed, bad, file) = (&self.stage.feed.name, decided.bad.clone(), decided.file.clone());
         let id = match new.refused_lines {
             None => {
-                let id = decided.id.clone();
                 self.quarantine(slice::from_ref(&decided)).await?;
-                ids::transaction(id, 1)
+                ids::transaction(&decided.id, 1)
             }
             Some(_) => {
-                let id = ids::replayed(feed, self.arrival_date, &file, &decided.content_hash);
+                let (feed, hash) = (&self.stage.feed.name, &decided.content_hash);
+                let id = ids::replayed(feed, self.arrival_date, &decided.file, hash);
                 let replays = self.known.version(&id).unwrap_or_default();
                 ids::transaction(id, replays + 1)
             }
@@ -122,14 +113,11 @@ impl Delivery<'_> {
             outcome.version_after = Some(self.commit(taken.adds, vec![id]).await?);
         }
         let quarantine = Quarantine::open(self.stage).await?;
-        let replaced = BTreeSet::from([file.as_str()]);
-        let resolved = quarantine
-            .append_rejected(self.stage, self.arrival_date, &bad, &replaced, vec![])
-            .await;
-        resolved.map_err(|error| match error {
-            BuildError::Lake(error) => IngestError::Lake(error),
-            other => IngestError::Quarantine(Box::new(other)),
-        })?;
+        let replaced = BTreeSet::from([decided.file.as_str()]);
+        quarantine
+            .append_rejected(self.stage, self.arrival_date, &decided.bad, &replaced, vec![])
+            .await
+            .map_err(IngestError::of_quarantine)?;
         Ok(outcome)
     }
 }

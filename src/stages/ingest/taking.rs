@@ -1,15 +1,14 @@
 //! The records of the new files into raw row groups, in one pass, or in a second one without the
 //! files that turned out bad half-way.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, TimestampMicrosecondArray,
-};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{Int64Type, Schema, SchemaRef};
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use deltalake::kernel::Add;
 
@@ -25,8 +24,10 @@ use crate::lake::files::FileTotals;
 use crate::lake::ids::{self, LatePolicy};
 use crate::lake::row_groups::RowGroupWriter;
 use crate::sources::{FileVerdict, SourceError, SourceFile};
+use crate::stages::StageOutcome;
 use crate::stages::error::IngestError;
 use crate::stages::quarantine::QuarantinedRow;
+use crate::stages::raw_rows::first_lines;
 
 /// More threads than this wait for the one that reads and hashes the file, and each of them
 /// holds a row group.
@@ -54,6 +55,20 @@ pub(super) struct Decided {
     pub(super) file: String,
     pub(super) content_hash: String,
     pub(super) bad: Vec<QuarantinedRow>,
+}
+
+impl Taken {
+    /// Counts what was taken, and moves what became of each file.
+    pub(super) fn account(&mut self, outcome: &mut StageOutcome) {
+        for row in self.decided.iter().flat_map(|decided| &decided.bad) {
+            *outcome.quarantined.entry(row.reason.clone().into_owned()).or_default() += 1;
+        }
+        outcome.read = self.read;
+        outcome.files.append(&mut self.files);
+        outcome.rows_new = Some(self.rows);
+        outcome.rows_read = Some(self.rows + outcome.rows_quarantined());
+        outcome.added = FileTotals::of_adds(&self.adds);
+    }
 }
 
 impl Delivery<'_> {
@@ -147,8 +162,8 @@ impl Delivery<'_> {
             .map_err(|source| IngestError::Rows { path: file.path.clone(), source })?;
         // What was taken in is not refused whole afterwards.
         let contract = match new.refused_lines {
-            Some(_) => self.stage.feed.contract.without_limits(),
-            None => self.stage.feed.contract.clone(),
+            Some(_) => Cow::Owned(self.stage.feed.contract.without_limits()),
+            None => Cow::Borrowed(&self.stage.feed.contract),
         };
         let mut bad = BadRows::new(&contract, file);
         let mut rows = 0;
@@ -266,8 +281,7 @@ impl Delivery<'_> {
 
 /// The rows of a batch that begin in one of `lines`.
 fn of_lines(rows: &RecordBatch, lines: &BTreeSet<i64>) -> Result<RecordBatch, ArrowError> {
-    let first_lines = rows.column_by_name("_line");
-    let first_lines = first_lines.and_then(|column| column.as_primitive_opt::<Int64Type>());
+    let first_lines = first_lines(rows);
     let is_of_lines: BooleanArray = (0..rows.num_rows())
         .map(|row| Some(first_lines.is_some_and(|of| lines.contains(&of.value(row)))))
         .collect();

@@ -33,7 +33,6 @@ use chrono::NaiveDate;
 use deltalake::DeltaTable;
 use deltalake::kernel::{Add, Remove};
 use futures::{StreamExt as _, TryStreamExt as _};
-use object_store::{ObjectStore, ObjectStoreExt as _};
 use tokio::runtime::Handle;
 
 use candidates::CandidateReader;
@@ -123,7 +122,7 @@ impl Merged {
 
     /// Removes the files of a merge that is not committed.
     pub(crate) async fn discard(&self, ods: &DeltaTable) {
-        discard_files(&ods.log_store().object_store(None), &self.adds).await;
+        storage::discard_files(&ods.log_store().object_store(None), &self.adds).await;
     }
 
     /// What the history of the table says of the merge.
@@ -458,17 +457,7 @@ impl<'a> Merge<'a> {
     }
 
     async fn discard_files<'f>(&self, adds: impl IntoIterator<Item = &'f Add>) {
-        discard_files(&self.access.store, adds).await;
-    }
-}
-
-/// Removes files that nobody will commit; one that stays is an orphan for a full vacuum.
-async fn discard_files<'f>(store: &Arc<dyn ObjectStore>, adds: impl IntoIterator<Item = &'f Add>) {
-    for add in adds {
-        let path = object_store::path::Path::from_url_path(&add.path).unwrap_or_default();
-        if let Err(error) = store.delete(&path).await {
-            tracing::debug!(path = add.path, %error, "could not remove an unneeded file");
-        }
+        storage::discard_files(&self.access.store, adds).await;
     }
 }
 
