@@ -277,6 +277,9 @@ pub(crate) fn file_way_out(table: &TableName) -> &'static str {
              file back from a copy of the store; or restore the table to a version before it and \
              `sessionlake build --force` what came since"
         }
+        TableName::Sessions(_) => {
+            "remove the folder of the table; the next run makes it anew from ods"
+        }
         TableName::Raw(_) | TableName::Quarantine(_) => {
             "put the file back from a copy of the store, or restore the table to a version \
              before it and deliver its arrival date again; ods needs it for `build --force` and \
