@@ -21,6 +21,7 @@ mod damage;
 mod encoding;
 pub mod error;
 pub mod files;
+pub mod history;
 pub mod ids;
 mod loaded;
 mod log_cache;
@@ -84,6 +85,16 @@ pub enum TableName {
     Files,
     /// One row per stage of a run.
     Runs,
+}
+
+impl TableName {
+    /// The feed whose table it is; none of `files` and `runs`.
+    pub fn feed(&self) -> Option<&str> {
+        match self {
+            Self::Raw(feed) | Self::Quarantine(feed) | Self::Ods(feed) => Some(feed),
+            Self::Files | Self::Runs => None,
+        }
+    }
 }
 
 impl fmt::Display for TableName {
