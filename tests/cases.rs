@@ -183,6 +183,7 @@ impl Case {
             found.join("\n")
         );
         assert_eq!(workspace.quarantine(), [], "{way}");
+        workspace.assert_sessions_follow();
     }
 }
 
