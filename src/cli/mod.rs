@@ -10,6 +10,7 @@ mod progress;
 mod quarantine;
 mod secret;
 mod selection;
+mod verify;
 
 use std::process::ExitCode;
 

@@ -3,6 +3,7 @@
 pub mod doctor;
 pub mod files;
 pub mod quarantine;
+pub mod verify;
 
 use crate::config::Config;
 use crate::engine::Engine;

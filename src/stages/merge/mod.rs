@@ -37,6 +37,7 @@ use tokio::runtime::Handle;
 
 use candidates::CandidateReader;
 pub use candidates::candidate_schema;
+pub(crate) use candidates::{CLOSES, OPENS, PDATE_OF_CANDIDATE};
 pub use comparison::DateChange;
 use comparison::{Comparison, OldDate};
 pub use conflicts::ConflictExample;
