@@ -28,6 +28,7 @@ mod rules;
 mod signals;
 mod stages;
 mod usage;
+mod verify;
 mod withdraw;
 
 use crate::support::workspace::Workspace;

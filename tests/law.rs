@@ -13,6 +13,7 @@ use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use sessionlake::error::JobError;
+use sessionlake::inspect::verify::Extent;
 use sessionlake::job::Dates;
 use sessionlake::lake::ids::LatePolicy;
 use sessionlake::reference::Expected;
@@ -149,6 +150,9 @@ impl Happening<'_> {
     }
 
     fn repeat_something(&mut self) -> Result<(), TestCaseError> {
+        if self.rng.random_bool(0.1) {
+            self.verify();
+        }
         match self.rng.random_range(0..10) {
             0 => {
                 let known: Vec<i32> = self.ingested.keys().copied().collect();
@@ -338,7 +342,15 @@ impl Happening<'_> {
         if found != expected {
             return Err(TestCaseError::fail(difference(&found, &expected)));
         }
+        self.verify();
         self.check_quarantine()
+    }
+
+    /// `verify` finds nothing in a lake that obeys the law.
+    fn verify(&mut self) {
+        let from = date(FIRST_DAY + self.rng.random_range(-1..12));
+        self.workspace.verified(&Extent::From(from));
+        self.workspace.verified(&Extent::All);
     }
 
     /// Quarantine holds what does not count. (Where retention removed a date, a later file of
