@@ -196,6 +196,14 @@ pub enum JobError {
         /// Each as `feed: check`.
         checks: Vec<String>,
     },
+    /// `plan`.
+    #[error("what {feed} would be under the configured rules cannot be told")]
+    Plan {
+        /// The feed.
+        feed: String,
+        /// Why.
+        source: BuildError,
+    },
     /// `verify` came to no result.
     #[error("{feed} cannot be verified")]
     Verify {
@@ -289,6 +297,7 @@ impl JobError {
             Self::Replay { .. } => "replay",
             Self::Rules { .. } => "rules",
             Self::Check { .. } | Self::ChecksFailed { .. } => "check",
+            Self::Plan { .. } => "plan",
             Self::Verify { .. } | Self::Differs { .. } => "verify",
             Self::Record(_) => "record",
             Self::Generate(_) => "generate",
@@ -340,6 +349,7 @@ impl JobError {
             | Self::Maintain { source, .. }
             | Self::Replay { source, .. }
             | Self::Check { source, .. }
+            | Self::Plan { source, .. }
             | Self::Rules { source, .. } => of_build(source),
             Self::Ingest { source: IngestError::Build(source), .. }
             | Self::Ingest { source: IngestError::Quarantine(source), .. } => of_build(source),

@@ -17,6 +17,7 @@ mod generate;
 mod inputs;
 mod nested;
 mod overrides;
+mod plan;
 mod printed;
 mod quarantine;
 mod reject_folder;

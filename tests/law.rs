@@ -23,7 +23,7 @@ use sessionlake::stages::error::BuildError;
 use sessionlake::stages::reprocess::Source;
 use sessionlake::stages::rules::RuleChange;
 
-use crate::support::changes::changes;
+use crate::support::changes::{changes, session_changes};
 use crate::support::model::{Configuration, Recorded, Row, batch, pdate};
 use crate::support::workspace::{Workspace, date};
 
@@ -233,6 +233,7 @@ impl Happening<'_> {
         let before = self.workspace.ods(&["kind", "note"]);
         let bytes = self.workspace.lake_bytes();
         let forecast = self.workspace.forecast(date(from), source);
+        let plan = self.workspace.plan(Some(date(from)));
         prop_assert!(bytes == self.workspace.lake_bytes(), "a dry run wrote to the lake");
         match self.workspace.reprocess(date(from), source) {
             Err(JobError::Reprocess { source: refused, .. }) => {
@@ -254,8 +255,13 @@ impl Happening<'_> {
                 done(result)?;
                 self.reprocessed(from, source);
                 let after = self.workspace.ods(&["kind", "note"]);
-                let found = changes(&before, &after, self.configuration.offset());
+                let offset = self.configuration.offset();
+                let found = changes(&before, &after, offset);
                 prop_assert_eq!(done(forecast)?.dates, found, "the dry run said otherwise");
+                if source == Source::Ods {
+                    let (found, _) = session_changes(&before, &after, from, offset);
+                    prop_assert_eq!(done(plan)?.dates, found, "the plan said otherwise");
+                }
             }
         }
         Ok(())

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use chrono::NaiveDate;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::plan::PlanArgs;
 use super::verify::VerifyArgs;
 use crate::config::encrypted::Recipient;
 use crate::stages::ingest::outcome::FileStatus;
@@ -123,6 +124,13 @@ pub(super) enum Command {
     /// brought. Exit code 3 when a check of severity error found rows.
     #[command(after_help = "Example:\n  sessionlake check --check break_inside_session")]
     Check(CheckArgs),
+    /// Tell how sessions would be under other session rules, and write nothing
+    ///
+    /// What `reprocess --from DATE --source ods` with the same settings would do: which sessions are
+    /// split, merged, resized, gone or new, which events change their session, by date and by
+    /// product, and the ten keys that it concerns most.
+    #[command(after_help = "Example:\n  sessionlake plan --set session.timeout=10m")]
+    Plan(PlanArgs),
     /// Compute ODS again from its facts, by an independent definition of the rules, and compare
     ///
     /// Besides: no event stands there twice, each session id belongs to one session, the data files

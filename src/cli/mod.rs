@@ -6,6 +6,7 @@ mod commands;
 mod files;
 mod maintain;
 mod output;
+mod plan;
 mod progress;
 mod quarantine;
 mod secret;

@@ -2,6 +2,7 @@
 
 pub mod doctor;
 pub mod files;
+pub mod plan;
 pub mod quarantine;
 pub mod verify;
 

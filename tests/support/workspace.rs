@@ -14,6 +14,7 @@ use deltalake::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use object_store::ObjectStoreExt as _;
 use sessionlake::config::{self, Config, LoadOptions};
 use sessionlake::error::JobError;
+use sessionlake::inspect::plan::{Plan, plan};
 use sessionlake::inspect::verify::{Extent, Facts, Verification, verify};
 use sessionlake::job::{Dates, Job, Progress};
 use sessionlake::lake::ids::LatePolicy;
@@ -152,6 +153,12 @@ impl Workspace {
         });
         let [_, by_ods] = verified;
         by_ods
+    }
+
+    /// What the configured session rules would change in the feed `events`.
+    pub fn plan(&self, from: Option<NaiveDate>) -> Result<Plan, JobError> {
+        let config = self.config();
+        self.runtime.block_on(plan(&config, &config.feeds[0], from))
     }
 
     /// Every file of the lake and what it holds.

@@ -22,6 +22,7 @@ mod cursor;
 mod joining;
 mod output;
 mod plan;
+mod session_changes;
 mod slice;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,6 +47,7 @@ use cursor::{KnownCursor, Source, kept};
 pub(crate) use joining::join;
 use output::{DateOutput, FileOutput};
 use plan::{KnownFile, Slices, groups};
+pub use session_changes::{KeyChange, SessionChange, SessionChanges};
 use slice::{DateInput, DateResult, SliceInput, SlicePass, SliceResult, SliceRules, known_columns};
 
 use super::StageContext;
@@ -111,6 +113,8 @@ pub struct Merged {
     pub read_files: i64,
     /// Of a pass that compares: how each event date differs, days since 1970.
     pub changes: BTreeMap<i32, DateChange>,
+    /// Of a pass that compares: how the sessions of recomputed events differ.
+    pub sessions: SessionChanges,
 }
 
 impl Merged {
@@ -418,6 +422,7 @@ impl<'a> Merge<'a> {
                 let of_date: &mut DateChange = merged.changes.entry(date).or_default();
                 *of_date = of_date.plus(change);
             }
+            merged.sessions = merged.sessions.and(result.sessions);
             for date in result.dates {
                 outputs.entry(date.pdate).or_default().push(date);
             }
