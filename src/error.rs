@@ -245,6 +245,9 @@ pub enum JobError {
     /// A table outside of a stage.
     #[error(transparent)]
     Lake(#[from] LakeError),
+    /// The tables of the lake cannot be offered to queries.
+    #[error("the tables of the lake cannot be made known to the query engine")]
+    Catalog(#[source] Box<datafusion::error::DataFusionError>),
     /// The query engine cannot start.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -311,6 +314,7 @@ impl JobError {
             | Self::ForceWithoutDate => "config",
             Self::Lake(_)
             | Self::Engine(_)
+            | Self::Catalog(_)
             | Self::Encrypt(_)
             | Self::Keygen { .. }
             | Self::Telemetry(_)
