@@ -17,6 +17,7 @@ mod generate;
 mod inputs;
 mod nested;
 mod overrides;
+mod plan;
 mod printed;
 mod quarantine;
 mod reject_folder;
@@ -29,6 +30,7 @@ mod sessions;
 mod signals;
 mod stages;
 mod usage;
+mod verify;
 mod withdraw;
 
 use crate::support::workspace::Workspace;

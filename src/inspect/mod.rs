@@ -3,7 +3,9 @@
 pub mod catalog;
 pub mod doctor;
 pub mod files;
+pub mod plan;
 pub mod quarantine;
+pub mod verify;
 
 use crate::config::Config;
 use crate::engine::Engine;

@@ -214,10 +214,9 @@ fn another_attribute_makes_the_table_anew_and_one_that_is_none_is_refused() {
     let batches = workspace.rows(&sessions());
     assert!(batches.iter().all(|batch| batch.column_by_name("distinct_note").is_none()));
     assert_follows(&workspace);
-    workspace
-        .exec("run --set marts.distinct=nte")
-        .code(2)
-        .stderr(contains("`nte` is no attribute of the feed").and(contains("did you mean `note`?")));
+    workspace.exec("run --set marts.distinct=nte").code(2).stderr(
+        contains("`nte` is no attribute of the feed").and(contains("did you mean `note`?")),
+    );
 }
 
 #[test]
