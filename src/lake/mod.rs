@@ -87,18 +87,6 @@ pub enum TableName {
     Runs,
 }
 
-impl TableName {
-    /// The feed whose table it is; none of `files` and `runs`.
-    pub fn feed(&self) -> Option<&str> {
-        match self {
-            Self::Raw(feed) | Self::Quarantine(feed) | Self::Ods(feed) | Self::Sessions(feed) => {
-                Some(feed)
-            }
-            Self::Files | Self::Runs => None,
-        }
-    }
-}
-
 impl fmt::Display for TableName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (layer, feed) = match self {
@@ -117,6 +105,16 @@ impl fmt::Display for TableName {
 }
 
 impl TableName {
+    /// The feed whose table it is; none of `files` and `runs`.
+    pub fn feed(&self) -> Option<&str> {
+        match self {
+            Self::Raw(feed) | Self::Quarantine(feed) | Self::Ods(feed) | Self::Sessions(feed) => {
+                Some(feed)
+            }
+            Self::Files | Self::Runs => None,
+        }
+    }
+
     /// The tables of a feed, in the order in which events go through them.
     pub fn of_feed(feed: &str) -> [Self; 4] {
         let feed = || feed.to_owned();
