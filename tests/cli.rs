@@ -26,6 +26,7 @@ mod retention;
 mod row_contract;
 mod rules;
 mod signals;
+mod sql;
 mod stages;
 mod usage;
 mod withdraw;

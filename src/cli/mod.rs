@@ -10,6 +10,7 @@ mod progress;
 mod quarantine;
 mod secret;
 mod selection;
+mod sql;
 
 use std::process::ExitCode;
 

@@ -4,6 +4,7 @@ pub mod catalog;
 pub mod doctor;
 pub mod files;
 pub mod quarantine;
+pub mod sql;
 
 use crate::config::Config;
 use crate::engine::Engine;

@@ -91,7 +91,9 @@ impl TableName {
     /// The feed whose table it is; none of `files` and `runs`.
     pub fn feed(&self) -> Option<&str> {
         match self {
-            Self::Raw(feed) | Self::Quarantine(feed) | Self::Ods(feed) => Some(feed),
+            Self::Raw(feed) | Self::Quarantine(feed) | Self::Ods(feed) | Self::Sessions(feed) => {
+                Some(feed)
+            }
             Self::Files | Self::Runs => None,
         }
     }
@@ -205,6 +207,11 @@ impl Lake {
         let mut host = self.root.clone();
         host.set_path("");
         context.register_object_store(&host, Arc::clone(&self.store) as Arc<dyn ObjectStore>);
+    }
+
+    /// Where the lake is.
+    pub fn root(&self) -> &Url {
+        &self.root
     }
 
     /// The location of one table.
@@ -346,7 +353,7 @@ impl Lake {
 
 /// The path without `..`, which stores refuse: each leads where the system would go, so a link is
 /// followed before it.
-fn without_parents(path: &Path) -> PathBuf {
+pub(crate) fn without_parents(path: &Path) -> PathBuf {
     path.components().fold(PathBuf::new(), |resolved, component| match component {
         Component::ParentDir => {
             let mut folder = resolved.canonicalize().unwrap_or(resolved);
