@@ -101,6 +101,7 @@ pub(super) fn run(format: OutputFormat, log: &RunLog) -> Result<(), JobError> {
     }
 }
 
+/// A table whose columns from one on are numbers.
 pub(super) fn table(header: &[&str], numbers_from: usize) -> Table {
     let mut table = Table::new();
     table

@@ -5,7 +5,7 @@ use predicates::str::{contains, is_empty};
 
 use super::{empty_workspace, workspace};
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 17] = [
     "run",
     "ingest",
     "build",
@@ -21,6 +21,8 @@ const COMMANDS: [&str; 15] = [
     "config",
     "secret",
     "sql",
+    "plan",
+    "verify",
 ];
 
 #[test]
