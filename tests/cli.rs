@@ -28,6 +28,7 @@ mod row_contract;
 mod rules;
 mod sessions;
 mod signals;
+mod sql;
 mod stages;
 mod usage;
 mod verify;

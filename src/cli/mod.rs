@@ -11,6 +11,7 @@ mod progress;
 mod quarantine;
 mod secret;
 mod selection;
+mod sql;
 mod verify;
 
 use std::process::ExitCode;
