@@ -54,9 +54,18 @@ fn random_rows(rng: &mut ChaCha8Rng, offset: i64) -> Vec<Row> {
             };
             row.arrival = model::pdate(&row, offset);
             rows.push(row);
-            now += *[0, MINUTE, 3 * MINUTE, 5 * MINUTE, 5 * MINUTE + 1, 8 * MINUTE, 20 * MINUTE, 3 * HOUR]
-                .choose(rng)
-                .unwrap();
+            now += *[
+                0,
+                MINUTE,
+                3 * MINUTE,
+                5 * MINUTE,
+                5 * MINUTE + 1,
+                8 * MINUTE,
+                20 * MINUTE,
+                3 * HOUR,
+            ]
+            .choose(rng)
+            .unwrap();
         }
     }
     rows
@@ -72,7 +81,8 @@ fn random_lake(seed: u64, kolkata: bool) -> Workspace {
     }
     for (arrival, rows) in by_arrival {
         let rows: Vec<&Row> = rows.iter().collect();
-        workspace.write_batch(&format!("{}/part-0.csv", date(arrival)), &model::batch(&rows, false));
+        workspace
+            .write_batch(&format!("{}/part-0.csv", date(arrival)), &model::batch(&rows, false));
     }
     workspace.run(Dates::CatchUp, RuleChange::Refuse).unwrap();
     workspace
@@ -102,9 +112,8 @@ fn is_as_planned(workspace: &Workspace, from: Option<i32>, offset: i64) -> Plan 
     keys.sort_by_key(|(key, change)| (Reverse(change.events_moved), key.clone()));
     keys.truncate(10);
     let named = plan.keys.iter();
-    let named: Vec<_> = named
-        .map(|key| ((key.user_id.clone(), key.product_code.clone()), key.change))
-        .collect();
+    let named: Vec<_> =
+        named.map(|key| ((key.user_id.clone(), key.product_code.clone()), key.change)).collect();
     assert_eq!(named, keys);
     plan
 }
@@ -132,7 +141,9 @@ fn a_plan_is_what_a_reprocess_then_does() {
             assert!(plan.total.is_any(), "{rules:?}");
             all = all.plus(plan.total);
             // Under two entries of the rules, and back to what was.
-            for (rules, from) in [(other_rules[0], Some(FIRST_DAY + 3)), (RULES, Some(FIRST_DAY + 2))] {
+            for (rules, from) in
+                [(other_rules[0], Some(FIRST_DAY + 3)), (RULES, Some(FIRST_DAY + 2))]
+            {
                 workspace.configure(&configuration(rules, kolkata).toml());
                 is_as_planned(&workspace, from, offset);
             }
@@ -184,7 +195,11 @@ fn a_shorter_timeout_splits_sessions() {
 #[test]
 fn a_longer_timeout_merges_sessions() {
     let workspace = empty_workspace();
-    let rows = ["u1,click,2026-01-05T23:55:00Z,a", "u1,click,2026-01-06T00:03:00Z,b", "u2,click,2026-01-06T00:03:00Z,c"];
+    let rows = [
+        "u1,click,2026-01-05T23:55:00Z,a",
+        "u1,click,2026-01-06T00:03:00Z,b",
+        "u2,click,2026-01-06T00:03:00Z,c",
+    ];
     workspace.write_batch("2026-01-06.csv", &batch(&rows));
     workspace.exec("run").code(0);
     let plan = workspace.json("plan --set session.timeout=10m")["feeds"][0].take();
@@ -194,7 +209,8 @@ fn a_longer_timeout_merges_sessions() {
     };
     assert_eq!(counts(&plan), [3, 2, 1, 1, 1]);
     // New rules begin with a break: a session of the date before is not gone on with.
-    let plan = workspace.json("plan --set session.timeout=10m --from 2026-01-06")["feeds"][0].take();
+    let plan =
+        workspace.json("plan --set session.timeout=10m --from 2026-01-06")["feeds"][0].take();
     assert_eq!(counts(&plan), [2, 2, 0, 2, 0]);
 }
 
@@ -212,7 +228,8 @@ fn what_cannot_be_reprocessed_cannot_be_planned() {
     workspace.exec("plan").code(0).stdout(contains("nothing was built yet"));
     assert!(workspace.lake_bytes().is_empty());
     workspace.exec("run").code(0);
-    let mapping = CONFIGURATION.replace("event_id = \"event_id\"", "event_id = \"upper(event_id)\"");
+    let mapping =
+        CONFIGURATION.replace("event_id = \"event_id\"", "event_id = \"upper(event_id)\"");
     workspace.configure(&mapping);
     workspace.exec("plan").code(2).stderr(contains("event.event_id"));
     workspace.configure(CONFIGURATION);
