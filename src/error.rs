@@ -127,6 +127,16 @@ pub enum JobError {
         /// Why.
         source: BuildError,
     },
+    /// The stage `sessions`.
+    #[error(
+        "sessions of {feed} could not follow ods, which is committed; the next run does it again"
+    )]
+    Sessions {
+        /// The feed.
+        feed: String,
+        /// Why.
+        source: BuildError,
+    },
     /// The stage `retention`.
     #[error("retention of {feed} failed")]
     Retention {
@@ -293,6 +303,7 @@ impl JobError {
             | Self::NoFile { .. }
             | Self::Discovery(_) => "ingest",
             Self::Build { .. } => "build",
+            Self::Sessions { .. } => "sessions",
             Self::Retention { .. } => "retention",
             Self::Reprocess { .. } => "reprocess",
             Self::Withdraw { .. } => "withdraw",
@@ -324,6 +335,14 @@ impl JobError {
         }
     }
 
+    /// Whether it is about an arrival date, and others may have been done beside it.
+    pub(crate) fn is_of_one_date(&self) -> bool {
+        matches!(
+            self,
+            Self::Ingest { .. } | Self::Build { .. } | Self::Rejected { .. } | Self::NoFile { .. }
+        )
+    }
+
     /// What the checks found that stopped a stage.
     pub fn checks(&self) -> &[CheckResult] {
         match self {
@@ -347,6 +366,7 @@ impl JobError {
             Self::Generate(error) if error.is_usage() => Verdict::FixConfiguration,
             Self::Encrypt(error) if error.is_usage() => Verdict::FixConfiguration,
             Self::Build { source, .. }
+            | Self::Sessions { source, .. }
             | Self::Retention { source, .. }
             | Self::Reprocess { source, .. }
             | Self::Withdraw { source, .. }

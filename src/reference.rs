@@ -1,4 +1,5 @@
-//! The independent reference: the definition of ODS as a plain loop over everything delivered.
+//! The independent reference: the definition of ODS, and of its sessions, as plain loops over
+//! everything delivered.
 //!
 //! It imports nothing of the fast path, keeps everything in memory and takes no short cut:
 //! winners, instants, breaks, openings and gaps straight from DESIGN section 3. Tests and `verify`
@@ -70,6 +71,87 @@ pub struct Expected<V = String> {
     pub session_start_micros: Option<i64>,
     /// Id of its session.
     pub session_id: Option<String>,
+}
+
+/// One row of `sessions` as it must be.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ExpectedSession {
+    /// Whose session.
+    pub user_id: String,
+    /// Where.
+    pub product_code: String,
+    /// Time of its first event, microseconds since 1970.
+    pub session_start_micros: i64,
+    /// Its id.
+    pub session_id: String,
+    /// Time of its last event, microseconds since 1970.
+    pub session_end_micros: i64,
+    /// Whole milliseconds between the two.
+    pub duration_ms: i64,
+    /// Number of its events.
+    pub events: i64,
+    /// Those that are the user's own doing.
+    pub user_actions: i64,
+    /// The first of its events.
+    pub first_event_id: String,
+    /// The last.
+    pub last_event_id: String,
+    /// Each once, in the order of the first visit.
+    pub event_ids: Vec<String>,
+    /// Values of an attribute, likewise.
+    pub distinct: Vec<String>,
+    /// Earliest arrival date among its events, days since 1970.
+    pub first_arrival: i32,
+    /// Latest.
+    pub last_arrival: i32,
+    /// Event date of its first event, days since 1970.
+    pub session_date: i32,
+}
+
+/// The sessions of the events of ODS, ordered by (user, product, start). `distinct` is the position
+/// of the attribute whose values are listed.
+pub fn expected_sessions(ods: &[Expected], distinct: Option<usize>) -> Vec<ExpectedSession> {
+    let mut sessions: BTreeMap<&str, Vec<&Expected>> = BTreeMap::new();
+    for event in ods {
+        if let Some(id) = &event.session_id {
+            sessions.entry(id).or_default().push(event);
+        }
+    }
+    let mut expected: Vec<ExpectedSession> = Vec::new();
+    for (id, mut events) in sessions {
+        events.sort_by_key(|event| (event.timestamp_micros, &event.event_id));
+        let (Some(first), Some(last)) = (events.first(), events.last()) else { continue };
+        let (mut event_ids, mut values) = (Vec::new(), Vec::new());
+        let (mut user_actions, mut arrivals) = (0, Vec::new());
+        for event in &events {
+            if !event_ids.contains(&event.event_id) {
+                event_ids.push(event.event_id.clone());
+            }
+            let value = distinct.and_then(|at| event.attributes.get(at)?.clone());
+            values.extend(value.filter(|value| !values.contains(value)));
+            user_actions += i64::from(event.is_user_action);
+            arrivals.push(event.updated_at);
+        }
+        expected.push(ExpectedSession {
+            user_id: first.user_id.clone(),
+            product_code: first.product_code.clone(),
+            session_start_micros: first.timestamp_micros,
+            session_id: id.to_owned(),
+            session_end_micros: last.timestamp_micros,
+            duration_ms: (last.timestamp_micros - first.timestamp_micros).div_euclid(1_000),
+            events: i64::try_from(events.len()).unwrap_or(i64::MAX),
+            user_actions,
+            first_event_id: first.event_id.clone(),
+            last_event_id: last.event_id.clone(),
+            event_ids,
+            distinct: values,
+            first_arrival: arrivals.iter().copied().min().unwrap_or_default(),
+            last_arrival: arrivals.iter().copied().max().unwrap_or_default(),
+            session_date: first.pdate,
+        });
+    }
+    expected.sort();
+    expected
 }
 
 /// ODS for everything delivered, ordered by (user, product, timestamp, event).

@@ -26,6 +26,7 @@ mod reprocess;
 mod retention;
 mod row_contract;
 mod rules;
+mod sessions;
 mod signals;
 mod stages;
 mod usage;

@@ -1,11 +1,12 @@
 //! The law, through the real job on Delta tables: whatever the cut of the deliveries into files
 //! and runs, their order and repetition, with rule changes and retention in between, ODS is what
-//! the reference computes from everything delivered.
+//! the reference computes from everything delivered, and sessions what it computes from ODS.
 //!
 //! `SESSIONLAKE_LAW_HISTORIES` sets the number of histories of each test, `PROPTEST_RNG_SEED` the
 //! seed; a failing history is printed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
@@ -16,7 +17,7 @@ use sessionlake::error::JobError;
 use sessionlake::inspect::verify::Extent;
 use sessionlake::job::Dates;
 use sessionlake::lake::ids::LatePolicy;
-use sessionlake::reference::Expected;
+use sessionlake::reference::{Expected, expected_sessions};
 use sessionlake::stages::build::Rebuild;
 use sessionlake::stages::deliveries::DeliveredFile;
 use sessionlake::stages::error::BuildError;
@@ -348,6 +349,14 @@ impl Happening<'_> {
         if found != expected {
             return Err(TestCaseError::fail(difference(&found, &expected)));
         }
+        let found = self.workspace.sessions(Some("note"));
+        let expected = expected_sessions(&expected, Some(1));
+        if found != expected {
+            return Err(TestCaseError::fail(difference(&found, &expected)));
+        }
+        if !self.built.is_empty() {
+            self.workspace.assert_sessions_sorted();
+        }
         self.verify();
         self.check_quarantine()
     }
@@ -381,8 +390,8 @@ fn done<T>(result: Result<T, JobError>) -> Result<T, TestCaseError> {
 }
 
 /// The first rows in which two tables differ, with their key's events.
-fn difference(found: &[Expected], expected: &[Expected]) -> String {
-    let only = |left: &[Expected], right: &[Expected]| {
+fn difference<R: Debug + Clone + PartialEq>(found: &[R], expected: &[R]) -> String {
+    let only = |left: &[R], right: &[R]| {
         left.iter().filter(|row| !right.contains(row)).take(3).cloned().collect::<Vec<_>>()
     };
     format!(

@@ -1,7 +1,7 @@
 //! What happens to events, in order: [`ingest`], [`build`] ([`deliveries`], [`events`],
-//! [`judgement`], [`merge`], [`sessions`]), [`retention`]; [`reprocess`], which rebuilds from raw or
-//! from the [`facts`] of ODS; [`replay`], which brings entries of quarantine back; [`withdraw`],
-//! which takes a delivery back; and [`maintain`], which tidies up.
+//! [`judgement`], [`merge`], [`sessions`]), [`marts`], [`retention`]; [`reprocess`], which rebuilds
+//! from raw or from the [`facts`] of ODS; [`replay`], which brings entries of quarantine back;
+//! [`withdraw`], which takes a delivery back; and [`maintain`], which tidies up.
 
 pub mod build;
 pub mod checks;
@@ -14,6 +14,7 @@ pub mod ingest;
 pub mod judgement;
 pub mod maintain;
 pub mod mapping;
+pub mod marts;
 pub mod merge;
 pub mod quarantine;
 pub mod raw_rows;
@@ -109,7 +110,7 @@ pub struct StageOutcome {
     pub conflicting_examples: Vec<ConflictExample>,
     /// Quarantined rows by reason.
     pub quarantined: BTreeMap<String, i64>,
-    /// Rows of ODS written: new, replaced or re-sessionized.
+    /// Rows of ODS written: new, replaced or re-sessionized. Of the stage sessions: its rows written.
     pub rows_changed: Option<i64>,
     /// Source files read.
     pub read: FileTotals,
