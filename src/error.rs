@@ -8,6 +8,8 @@ use chrono::NaiveDate;
 use crate::config::{ConfigError, encrypted::NotEncrypted};
 use crate::engine::EngineError;
 use crate::generate::GenerateError;
+use crate::inspect::sql::SqlError;
+use crate::inspect::verify::VerifyError;
 use crate::lake::LakeError;
 use crate::sources::DiscoveryError;
 use crate::stages::checks::CheckResult;
@@ -25,6 +27,8 @@ pub enum Verdict {
     FixData,
     /// The command line or the configuration is wrong.
     FixConfiguration,
+    /// ODS is not what the rules make of the facts.
+    Differs,
     /// A promise was broken: report it.
     Bug,
 }
@@ -203,6 +207,33 @@ pub enum JobError {
         /// Each as `feed: check`.
         checks: Vec<String>,
     },
+    /// `plan`.
+    #[error("what {feed} would be under the configured rules cannot be told")]
+    Plan {
+        /// The feed.
+        feed: String,
+        /// Why.
+        source: BuildError,
+    },
+    /// `verify` came to no result.
+    #[error("{feed} cannot be verified")]
+    Verify {
+        /// The feed.
+        feed: String,
+        /// Why.
+        source: VerifyError,
+    },
+    /// `verify` found a difference.
+    #[error(
+        "the lake is not what it must be: {}; what was printed shows the first difference. If nobody \
+         else writes to its tables, please report it; `reprocess --from` its event date computes \
+         the rows anew",
+        checks.join(", ")
+    )]
+    Differs {
+        /// Each as `feed: check`.
+        checks: Vec<String>,
+    },
     /// `--check` names no check.
     #[error("no check is named `{name}`; there are {known}")]
     UnknownCheck {
@@ -228,6 +259,9 @@ pub enum JobError {
     /// The tables of the lake cannot be offered to queries.
     #[error("the tables of the lake cannot be made known to the query engine")]
     Catalog(#[source] Box<datafusion::error::DataFusionError>),
+    /// `sql`.
+    #[error(transparent)]
+    Sql(#[from] SqlError),
     /// The query engine cannot start.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -281,8 +315,11 @@ impl JobError {
             Self::Replay { .. } => "replay",
             Self::Rules { .. } => "rules",
             Self::Check { .. } | Self::ChecksFailed { .. } => "check",
+            Self::Plan { .. } => "plan",
+            Self::Verify { .. } | Self::Differs { .. } => "verify",
             Self::Record(_) => "record",
             Self::Generate(_) => "generate",
+            Self::Sql(_) => "sql",
             Self::Config(_)
             | Self::UnknownFeed { .. }
             | Self::UnknownCheck { .. }
@@ -333,6 +370,7 @@ impl JobError {
             Self::Rejected { .. } => Verdict::FixData,
             Self::Generate(error) if error.is_usage() => Verdict::FixConfiguration,
             Self::Encrypt(error) if error.is_usage() => Verdict::FixConfiguration,
+            Self::Sql(error) if error.is_usage() => Verdict::FixConfiguration,
             Self::Build { source, .. }
             | Self::Sessions { source, .. }
             | Self::Retention { source, .. }
@@ -341,12 +379,16 @@ impl JobError {
             | Self::Maintain { source, .. }
             | Self::Replay { source, .. }
             | Self::Check { source, .. }
+            | Self::Plan { source, .. }
             | Self::Rules { source, .. } => of_build(source),
             Self::Ingest { source: IngestError::Build(source), .. }
             | Self::Ingest { source: IngestError::Quarantine(source), .. } => of_build(source),
             Self::Ingest { source: IngestError::Lake(source), .. } => of_lake(source),
             Self::Lake(source) | Self::Record(source) => of_lake(source),
+            Self::Verify { source: VerifyError::Build(source), .. } => of_build(source),
+            Self::Verify { source: VerifyError::Lake(source), .. } => of_lake(source),
             Self::ChecksFailed { .. } => Verdict::FixData,
+            Self::Differs { .. } => Verdict::Differs,
             _ => Verdict::FixInput,
         }
     }
@@ -357,6 +399,7 @@ impl JobError {
             Verdict::FixConfiguration => 2,
             Verdict::FixData => 3,
             Verdict::Retry => 4,
+            Verdict::Differs => 5,
             Verdict::FixInput | Verdict::Bug => 1,
         })
     }

@@ -2,14 +2,15 @@
 //! everything delivered.
 //!
 //! It imports nothing of the fast path, keeps everything in memory and takes no short cut:
-//! winners, instants, breaks, openings and gaps straight from DESIGN section 3. Tests compare the
-//! lake with it.
+//! winners, instants, breaks, openings and gaps straight from DESIGN section 3. Tests and `verify`
+//! compare the lake with it.
 
 use std::collections::BTreeMap;
 
-/// One delivered row that counts, already judged by the rules of its event date.
+/// One delivered row that counts, already judged by the rules of its event date. The values of its
+/// attributes are of any type that has the order of the values themselves.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Delivered {
+pub struct Delivered<V = String> {
     /// Whose event.
     pub user_id: String,
     /// Where.
@@ -23,7 +24,7 @@ pub struct Delivered {
     /// Arrival date, days since 1970.
     pub arrival: i32,
     /// Declared attributes in order.
-    pub attributes: Vec<Option<String>>,
+    pub attributes: Vec<Option<V>>,
     /// The rules' verdict on the row.
     pub is_user_action: bool,
     /// It may open a session.
@@ -47,7 +48,7 @@ pub struct Limits {
 
 /// One row of ODS as it must be.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Expected {
+pub struct Expected<V = String> {
     /// Whose event.
     pub user_id: String,
     /// Where.
@@ -61,7 +62,7 @@ pub struct Expected {
     /// Arrival date that first brought the event, days since 1970.
     pub updated_at: i32,
     /// Declared attributes of the winner.
-    pub attributes: Vec<Option<String>>,
+    pub attributes: Vec<Option<V>>,
     /// The rules' verdict.
     pub is_user_action: bool,
     /// Whole milliseconds since the key's previous event.
@@ -154,8 +155,11 @@ pub fn expected_sessions(ods: &[Expected], distinct: Option<usize>) -> Vec<Expec
 }
 
 /// ODS for everything delivered, ordered by (user, product, timestamp, event).
-pub fn expected_ods(delivered: &[Delivered], limits: &[Limits]) -> Vec<Expected> {
-    let mut keys: BTreeMap<(&str, &str, usize), Vec<&Delivered>> = BTreeMap::new();
+pub fn expected_ods<V: Clone + Ord>(
+    delivered: &[Delivered<V>],
+    limits: &[Limits],
+) -> Vec<Expected<V>> {
+    let mut keys: BTreeMap<(&str, &str, usize), Vec<&Delivered<V>>> = BTreeMap::new();
     for winner in winners(delivered) {
         let key = (winner.user_id.as_str(), winner.product_code.as_str(), winner.rules_entry);
         keys.entry(key).or_default().push(winner);
@@ -176,8 +180,8 @@ pub fn expected_ods(delivered: &[Delivered], limits: &[Limits]) -> Vec<Expected>
 }
 
 /// Of rows with the same identity, the smallest (arrival date, attributes with nulls last).
-fn winners(delivered: &[Delivered]) -> impl Iterator<Item = &Delivered> {
-    let mut best: BTreeMap<(&str, &str, &str, i64), &Delivered> = BTreeMap::new();
+fn winners<V: Ord>(delivered: &[Delivered<V>]) -> impl Iterator<Item = &Delivered<V>> {
+    let mut best: BTreeMap<(&str, &str, &str, i64), &Delivered<V>> = BTreeMap::new();
     for row in delivered {
         let identity = (
             row.user_id.as_str(),
@@ -193,15 +197,14 @@ fn winners(delivered: &[Delivered]) -> impl Iterator<Item = &Delivered> {
     best.into_values()
 }
 
-fn rank(row: &Delivered) -> (i32, Vec<(bool, &str)>) {
-    let nulls_last =
-        row.attributes.iter().map(|value| (value.is_none(), value.as_deref().unwrap_or("")));
+fn rank<V>(row: &Delivered<V>) -> (i32, Vec<(bool, Option<&V>)>) {
+    let nulls_last = row.attributes.iter().map(|value| (value.is_none(), value.as_ref()));
     (row.arrival, nulls_last.collect())
 }
 
 /// The events of one key under one entry of the rules, in order.
-fn sessionized(events: &[&Delivered], limits: Limits) -> Vec<Expected> {
-    let mut rows: Vec<Expected> = Vec::new();
+fn sessionized<V: Clone>(events: &[&Delivered<V>], limits: Limits) -> Vec<Expected<V>> {
+    let mut rows: Vec<Expected<V>> = Vec::new();
     let mut session: Option<i64> = None;
     let mut previous_instant: Option<(i64, bool)> = None;
     let mut previous_event: Option<i64> = None;
@@ -243,7 +246,11 @@ fn sessionized(events: &[&Delivered], limits: Limits) -> Vec<Expected> {
     rows
 }
 
-fn row(event: &Delivered, gap_micros: Option<i64>, session: Option<i64>) -> Expected {
+fn row<V: Clone>(
+    event: &Delivered<V>,
+    gap_micros: Option<i64>,
+    session: Option<i64>,
+) -> Expected<V> {
     Expected {
         user_id: event.user_id.clone(),
         product_code: event.product_code.clone(),

@@ -17,6 +17,7 @@ mod generate;
 mod inputs;
 mod nested;
 mod overrides;
+mod plan;
 mod printed;
 mod quarantine;
 mod reject_folder;
@@ -27,8 +28,10 @@ mod row_contract;
 mod rules;
 mod sessions;
 mod signals;
+mod sql;
 mod stages;
 mod usage;
+mod verify;
 mod withdraw;
 
 use crate::support::workspace::Workspace;

@@ -14,6 +14,7 @@ use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use sessionlake::error::JobError;
+use sessionlake::inspect::verify::Extent;
 use sessionlake::job::Dates;
 use sessionlake::lake::ids::LatePolicy;
 use sessionlake::reference::{Expected, expected_sessions};
@@ -23,7 +24,7 @@ use sessionlake::stages::error::BuildError;
 use sessionlake::stages::reprocess::Source;
 use sessionlake::stages::rules::RuleChange;
 
-use crate::support::changes::changes;
+use crate::support::changes::{changes, session_changes};
 use crate::support::model::{Configuration, Recorded, Row, batch, pdate};
 use crate::support::workspace::{Workspace, date};
 
@@ -150,6 +151,9 @@ impl Happening<'_> {
     }
 
     fn repeat_something(&mut self) -> Result<(), TestCaseError> {
+        if self.rng.random_bool(0.1) {
+            self.verify();
+        }
         match self.rng.random_range(0..10) {
             0 => {
                 let known: Vec<i32> = self.ingested.keys().copied().collect();
@@ -230,6 +234,7 @@ impl Happening<'_> {
         let before = self.workspace.ods(&["kind", "note"]);
         let bytes = self.workspace.lake_bytes();
         let forecast = self.workspace.forecast(date(from), source);
+        let plan = self.workspace.plan(Some(date(from)));
         prop_assert!(bytes == self.workspace.lake_bytes(), "a dry run wrote to the lake");
         match self.workspace.reprocess(date(from), source) {
             Err(JobError::Reprocess { source: refused, .. }) => {
@@ -251,8 +256,13 @@ impl Happening<'_> {
                 done(result)?;
                 self.reprocessed(from, source);
                 let after = self.workspace.ods(&["kind", "note"]);
-                let found = changes(&before, &after, self.configuration.offset());
+                let offset = self.configuration.offset();
+                let found = changes(&before, &after, offset);
                 prop_assert_eq!(done(forecast)?.dates, found, "the dry run said otherwise");
+                if source == Source::Ods {
+                    let (found, _) = session_changes(&before, &after, from, offset);
+                    prop_assert_eq!(done(plan)?.dates, found, "the plan said otherwise");
+                }
             }
         }
         Ok(())
@@ -347,7 +357,15 @@ impl Happening<'_> {
         if !self.built.is_empty() {
             self.workspace.assert_sessions_sorted();
         }
+        self.verify();
         self.check_quarantine()
+    }
+
+    /// `verify` finds nothing in a lake that obeys the law.
+    fn verify(&mut self) {
+        let from = date(FIRST_DAY + self.rng.random_range(-1..12));
+        self.workspace.verified(&Extent::From(from));
+        self.workspace.verified(&Extent::All);
     }
 
     /// Quarantine holds what does not count. (Where retention removed a date, a later file of

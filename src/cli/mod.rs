@@ -6,10 +6,13 @@ mod commands;
 mod files;
 mod maintain;
 mod output;
+mod plan;
 mod progress;
 mod quarantine;
 mod secret;
 mod selection;
+mod sql;
+mod verify;
 
 use std::process::ExitCode;
 

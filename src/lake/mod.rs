@@ -207,6 +207,11 @@ impl Lake {
         context.register_object_store(&host, Arc::clone(&self.store) as Arc<dyn ObjectStore>);
     }
 
+    /// Where the lake is.
+    pub fn root(&self) -> &Url {
+        &self.root
+    }
+
     /// The location of one table.
     pub fn location(&self, name: &TableName) -> Result<Url, LakeError> {
         self.root
@@ -346,7 +351,7 @@ impl Lake {
 
 /// The path without `..`, which stores refuse: each leads where the system would go, so a link is
 /// followed before it.
-fn without_parents(path: &Path) -> PathBuf {
+pub(crate) fn without_parents(path: &Path) -> PathBuf {
     path.components().fold(PathBuf::new(), |resolved, component| match component {
         Component::ParentDir => {
             let mut folder = resolved.canonicalize().unwrap_or(resolved);

@@ -31,6 +31,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, NaiveDate, Utc};
 
+use crate::clock;
 use crate::config::FeedConfig;
 use crate::engine::Engine;
 use crate::lake::Lake;
@@ -61,7 +62,18 @@ pub struct StageContext<'a> {
     pub started: DateTime<Utc>,
 }
 
-impl StageContext<'_> {
+impl<'a> StageContext<'a> {
+    /// What reading a feed takes: nothing is committed, so there is no run to name.
+    pub fn reading(
+        lake: &'a Lake,
+        engine: &'a Engine,
+        feed: &'a FeedConfig,
+        feeds: &'a [FeedConfig],
+    ) -> Self {
+        let (run_id, config_hash) = ("", String::new());
+        Self { lake, engine, feed, feeds, run_id, config_hash, started: clock::now() }
+    }
+
     /// What the commits of one stage say of themselves.
     pub fn provenance(
         &self,

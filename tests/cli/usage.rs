@@ -5,7 +5,7 @@ use predicates::str::{contains, is_empty};
 
 use super::{empty_workspace, workspace};
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 17] = [
     "run",
     "ingest",
     "build",
@@ -20,6 +20,9 @@ const COMMANDS: [&str; 14] = [
     "generate",
     "config",
     "secret",
+    "sql",
+    "plan",
+    "verify",
 ];
 
 #[test]

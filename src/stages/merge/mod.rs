@@ -23,6 +23,7 @@ mod joining;
 pub(in crate::stages) mod known_files;
 mod output;
 pub(in crate::stages) mod plan;
+mod session_changes;
 mod slice;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +39,7 @@ use tokio::runtime::Handle;
 
 use candidates::CandidateReader;
 pub use candidates::candidate_schema;
+pub(crate) use candidates::{CLOSES, OPENS, PDATE_OF_CANDIDATE};
 pub use comparison::DateChange;
 use comparison::{Comparison, OldDate};
 pub use conflicts::ConflictExample;
@@ -46,6 +48,7 @@ pub(crate) use joining::join;
 use known_files::{KnownFile, KnownRows, Unsorted, open_files, sort_unsorted};
 use output::{DateOutput, FileOutput};
 use plan::{Slices, groups};
+pub use session_changes::{KeyChange, SessionChange, SessionChanges};
 use slice::{DateInput, DateResult, SliceInput, SlicePass, SliceResult, SliceRules, known_columns};
 
 use super::StageContext;
@@ -106,6 +109,8 @@ pub struct Merged {
     pub read_files: i64,
     /// Of a pass that compares: how each event date differs, days since 1970.
     pub changes: BTreeMap<i32, DateChange>,
+    /// Of a pass that compares: how the sessions of recomputed events differ.
+    pub sessions: SessionChanges,
 }
 
 impl Merged {
@@ -375,6 +380,7 @@ impl<'a> Merge<'a> {
                 let of_date: &mut DateChange = merged.changes.entry(date).or_default();
                 *of_date = of_date.plus(change);
             }
+            merged.sessions = merged.sessions.and(result.sessions);
             for date in result.dates {
                 outputs.entry(date.pdate).or_default().push(date);
             }
