@@ -8,6 +8,7 @@ use chrono::NaiveDate;
 use crate::config::{ConfigError, encrypted::NotEncrypted};
 use crate::engine::EngineError;
 use crate::generate::GenerateError;
+use crate::inspect::report::ReportError;
 use crate::lake::LakeError;
 use crate::sources::DiscoveryError;
 use crate::stages::checks::CheckResult;
@@ -215,6 +216,9 @@ pub enum JobError {
     /// A table outside of a stage.
     #[error(transparent)]
     Lake(#[from] LakeError),
+    /// `report`.
+    #[error(transparent)]
+    Report(#[from] ReportError),
     /// The query engine cannot start.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -285,6 +289,7 @@ impl JobError {
             | Self::Output { .. }
             | Self::Runtime(_) => "start",
             Self::Unhealthy { .. } => "doctor",
+            Self::Report(_) => "report",
         }
     }
 
@@ -321,7 +326,9 @@ impl JobError {
             Self::Ingest { source: IngestError::Build(source), .. }
             | Self::Ingest { source: IngestError::Quarantine(source), .. } => of_build(source),
             Self::Ingest { source: IngestError::Lake(source), .. } => of_lake(source),
-            Self::Lake(source) | Self::Record(source) => of_lake(source),
+            Self::Lake(source) | Self::Record(source) | Self::Report(ReportError::Lake(source)) => {
+                of_lake(source)
+            }
             Self::ChecksFailed { .. } => Verdict::FixData,
             _ => Verdict::FixInput,
         }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use chrono::NaiveDate;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::report::ReportArgs;
 use crate::config::encrypted::Recipient;
 use crate::stages::ingest::outcome::FileStatus;
 use crate::telemetry::LogFormat;
@@ -122,6 +123,12 @@ pub(super) enum Command {
     /// brought. Exit code 3 when a check of severity error found rows.
     #[command(after_help = "Example:\n  sessionlake check --check break_inside_session")]
     Check(CheckArgs),
+    /// Show the lake in one HTML page: runs, arrivals, sessions, quarantine, keys
+    ///
+    /// With a browser of the sessions of the most active keys and of those of --user. The page
+    /// holds all that it needs and asks nothing of any network.
+    #[command(after_help = "Example:\n  sessionlake report --out report.html --user u000001")]
+    Report(ReportArgs),
     /// Check all that a run needs: configuration, sources, lake, store, clock, disk
     ///
     /// Above all that the store honours conditional PUT: one that does not loses commits, and is

@@ -8,6 +8,7 @@ mod maintain;
 mod output;
 mod progress;
 mod quarantine;
+mod report;
 mod secret;
 mod selection;
 

@@ -8,6 +8,7 @@ pub mod functions;
 pub mod identifiers;
 pub mod keyed;
 pub mod queries;
+pub mod report_queries;
 pub mod runs;
 pub mod session_id;
 pub mod session_start;

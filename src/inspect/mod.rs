@@ -3,6 +3,7 @@
 pub mod doctor;
 pub mod files;
 pub mod quarantine;
+pub mod report;
 
 use crate::config::Config;
 use crate::engine::Engine;

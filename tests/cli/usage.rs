@@ -5,7 +5,7 @@ use predicates::str::{contains, is_empty};
 
 use super::{empty_workspace, workspace};
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 15] = [
     "run",
     "ingest",
     "build",
@@ -15,6 +15,7 @@ const COMMANDS: [&str; 14] = [
     "maintain",
     "files",
     "quarantine",
+    "report",
     "check",
     "doctor",
     "generate",

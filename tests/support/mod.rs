@@ -2,6 +2,7 @@
 
 pub mod buckets;
 pub mod changes;
+pub mod chromium;
 pub mod model;
 pub mod program;
 pub mod s3;
