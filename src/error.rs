@@ -219,6 +219,9 @@ pub enum JobError {
     /// `report`.
     #[error(transparent)]
     Report(#[from] ReportError),
+    /// The tables of the lake cannot be offered to queries.
+    #[error("the tables of the lake cannot be made known to the query engine")]
+    Catalog(#[source] Box<datafusion::error::DataFusionError>),
     /// The query engine cannot start.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -283,6 +286,7 @@ impl JobError {
             | Self::ForceWithoutDate => "config",
             Self::Lake(_)
             | Self::Engine(_)
+            | Self::Catalog(_)
             | Self::Encrypt(_)
             | Self::Keygen { .. }
             | Self::Telemetry(_)

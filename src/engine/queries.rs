@@ -8,3 +8,6 @@ pub const QUARANTINE_COUNTS: &str = include_str!("../../sql/inspect/quarantine_c
 
 /// Rows of quarantine.
 pub const QUARANTINE_ENTRIES: &str = include_str!("../../sql/inspect/quarantine_entries.sql");
+
+/// Sessions with their number within the key.
+pub const NUMBERED_SESSIONS: &str = include_str!("../../sql/marts/sessions.sql");

@@ -155,12 +155,7 @@ fn clock(ahead_millis: i64) -> Check {
 async fn tables(feeds: &[&FeedConfig], lake: &Lake) -> Vec<Check> {
     let mut names = vec![TableName::Files, TableName::Runs];
     for feed in feeds {
-        let feed = || feed.name.clone();
-        names.extend([
-            TableName::Raw(feed()),
-            TableName::Quarantine(feed()),
-            TableName::Ods(feed()),
-        ]);
+        names.extend(TableName::of_feed(&feed.name));
     }
     let mut checks = Vec::new();
     for name in names {

@@ -1,5 +1,6 @@
 //! The reading side: what people ask of a lake and of what is around it.
 
+pub mod catalog;
 pub mod doctor;
 pub mod files;
 pub mod quarantine;

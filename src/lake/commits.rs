@@ -20,8 +20,8 @@ use super::ids::{self, REMOVAL};
 use super::storage::TARGET_FILE_BYTES;
 use super::{LakeError, TableName};
 
-const RUN_ID: &str = "sessionlake.runId";
-const STAGE: &str = "sessionlake.stage";
+pub(super) const RUN_ID: &str = "sessionlake.runId";
+pub(super) const STAGE: &str = "sessionlake.stage";
 const COMMIT_ID: &str = "sessionlake.commitId";
 
 /// How often a stage plans again after another run committed first.

@@ -12,6 +12,8 @@ use super::{LakeError, TableName};
 pub const UPDATED_AT: &str = "_updated_at";
 /// The partition column of `ods`: the event date in the feed's zone.
 pub const PDATE: &str = "pdate";
+/// The partition column of `sessions`: the event date of a session's first event.
+pub const SESSION_DATE: &str = "session_date";
 /// The table property of `ods/<feed>` that holds the rules.
 pub const RULES_PROPERTY: &str = "sessionlake.rules";
 
@@ -31,6 +33,12 @@ pub const ODS_COLUMNS: [&str; 10] = [
 
 /// The order of rows in every data file of `ods/<feed>`; total, for it is the key.
 pub const SORT_KEY: [&str; 4] = ["user_id", "product_code", "timestamp", "event_id"];
+
+/// The table property of `sessions/<feed>` that holds what its rows are made of.
+pub const SESSIONS_PROPERTY: &str = "sessionlake.sessions";
+
+/// The order of rows in every data file of `sessions/<feed>`; total, for it is the key.
+pub const SESSION_SORT_KEY: [&str; 3] = ["user_id", "product_code", "session_start"];
 
 /// Columns of every `raw/<feed>` behind the feed's own, in order.
 pub const RAW_COLUMNS: [&str; 6] =
@@ -145,6 +153,45 @@ pub fn attributes_of(ods: &Schema) -> Vec<Field> {
         .filter(|field| !ODS_COLUMNS.contains(&field.name().as_str()))
         .map(|field| field.as_ref().clone())
         .collect()
+}
+
+/// `sessions/<feed>`: grain one session, the events of `ods/<feed>` with that `session_id`; key
+/// (`user_id`, `product_code`, `session_start`). `session_end` is the time of its last event and
+/// `duration_ms` the floor of the milliseconds between the two. Its events are in the order
+/// (`timestamp`, `event_id`): `event_ids` are the distinct ones in the order of their first visit.
+/// `first_arrival_date` and `last_arrival_date` are those of the deliveries that brought its
+/// events. With an attribute, `distinct_<attribute>` are its distinct values as text, in the same
+/// order; a missing value is none.
+pub fn sessions(distinct: Option<&str>) -> SchemaRef {
+    let texts = || {
+        let element = required("element", DataType::Utf8);
+        DataType::List(Arc::new(element))
+    };
+    let mut fields = vec![
+        required("user_id", DataType::Utf8),
+        required("product_code", DataType::Utf8),
+        required("session_id", DataType::Utf8),
+        required("session_start", timestamp_type()),
+        required("session_end", timestamp_type()),
+        required("duration_ms", DataType::Int64),
+        required("events", DataType::Int64),
+        required("user_actions", DataType::Int64),
+        required("first_event_id", DataType::Utf8),
+        required("last_event_id", DataType::Utf8),
+        required("event_ids", texts()),
+    ];
+    fields.extend(distinct.map(|attribute| required(&distinct_column(attribute), texts())));
+    fields.extend([
+        required("first_arrival_date", DataType::Date32),
+        required("last_arrival_date", DataType::Date32),
+        required(SESSION_DATE, DataType::Date32),
+    ]);
+    Arc::new(Schema::new(fields))
+}
+
+/// The column of `sessions/<feed>` that holds the distinct values of an attribute.
+pub fn distinct_column(attribute: &str) -> String {
+    format!("distinct_{attribute}")
 }
 
 /// `files`: grain one fact about a file as it was seen under one arrival date: found by a run, or

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use deltalake::DeltaTableError;
 use deltalake::kernel::transaction::TransactionError;
 
@@ -85,6 +86,50 @@ pub enum LakeError {
         table: TableName,
         /// The library's reason.
         source: Box<DeltaTableError>,
+    },
+    /// A table that nothing has created yet is asked for its past.
+    #[error("the table {table} is not there yet; the first run creates it")]
+    NotThere {
+        /// The table.
+        table: TableName,
+    },
+    /// A version that no commit has made.
+    #[error("{table} has no version {version} yet; its newest is {newest}")]
+    NoVersionYet {
+        /// The table.
+        table: TableName,
+        /// What was asked for.
+        version: u64,
+        /// What there is.
+        newest: u64,
+    },
+    /// A version before what the log still tells.
+    #[error(
+        "version {version} of {table} is not kept any more; versions {oldest} to {newest} are \
+         ([retention] log_days says how long)"
+    )]
+    VersionNotKept {
+        /// The table.
+        table: TableName,
+        /// What was asked for.
+        version: u64,
+        /// The oldest that can be read.
+        oldest: u64,
+        /// The newest.
+        newest: u64,
+    },
+    /// An instant before what the log still tells.
+    #[error(
+        "{table} as it was at {} is not kept any more, or it was not there yet; {}",
+        time(*timestamp_micros), oldest_time(*oldest)
+    )]
+    TimeNotKept {
+        /// The table.
+        table: TableName,
+        /// What was asked for, microseconds since 1970.
+        timestamp_micros: i64,
+        /// The oldest commit that the log holds: version and microseconds since 1970.
+        oldest: Option<(u64, i64)>,
     },
     /// A commit of the log is garbage, or missing.
     #[error(
@@ -277,6 +322,9 @@ pub(crate) fn file_way_out(table: &TableName) -> &'static str {
              file back from a copy of the store; or restore the table to a version before it and \
              `sessionlake build --force` what came since"
         }
+        TableName::Sessions(_) => {
+            "remove the folder of the table; the next run makes it anew from ods"
+        }
         TableName::Raw(_) | TableName::Quarantine(_) => {
             "put the file back from a copy of the store, or restore the table to a version \
              before it and deliver its arrival date again; ods needs it for `build --force` and \
@@ -315,6 +363,23 @@ impl LakeError {
     /// Whether planning the stage again on the newest version may succeed.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Conflict { .. })
+    }
+}
+
+fn time(micros: i64) -> String {
+    let time = DateTime::<Utc>::from_timestamp_micros(micros);
+    time.map_or_else(
+        || micros.to_string(),
+        |time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true),
+    )
+}
+
+fn oldest_time(oldest: Option<(u64, i64)>) -> String {
+    match oldest {
+        Some((version, micros)) => {
+            format!("its log begins with version {version} at {}", time(micros))
+        }
+        None => "its log tells no times".to_owned(),
     }
 }
 

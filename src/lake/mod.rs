@@ -5,6 +5,7 @@
 //! | `raw/<feed>` | [`contracts::raw`] | `_updated_at` |
 //! | `quarantine/<feed>` | [`contracts::quarantine`] | `_updated_at` |
 //! | `ods/<feed>` | [`contracts::ods`] | `pdate` |
+//! | `sessions/<feed>` | [`contracts::sessions`] | `session_date` |
 //! | `files` | [`contracts::files`] | none |
 //! | `runs` | [`contracts::runs`] | none |
 //!
@@ -20,6 +21,7 @@ mod damage;
 mod encoding;
 pub mod error;
 pub mod files;
+pub mod history;
 pub mod ids;
 mod loaded;
 mod log_cache;
@@ -77,10 +79,22 @@ pub enum TableName {
     Quarantine(String),
     /// Distinct events with their sessions.
     Ods(String),
+    /// One row for each of those sessions.
+    Sessions(String),
     /// What became of each file.
     Files,
     /// One row per stage of a run.
     Runs,
+}
+
+impl TableName {
+    /// The feed whose table it is; none of `files` and `runs`.
+    pub fn feed(&self) -> Option<&str> {
+        match self {
+            Self::Raw(feed) | Self::Quarantine(feed) | Self::Ods(feed) => Some(feed),
+            Self::Files | Self::Runs => None,
+        }
+    }
 }
 
 impl fmt::Display for TableName {
@@ -89,12 +103,31 @@ impl fmt::Display for TableName {
             Self::Raw(feed) => ("raw", feed),
             Self::Quarantine(feed) => ("quarantine", feed),
             Self::Ods(feed) => ("ods", feed),
+            Self::Sessions(feed) => ("sessions", feed),
             Self::Files => return f.write_str("files"),
             Self::Runs => return f.write_str("runs"),
         };
         match client_and_name(feed) {
             (Some(client), feed) => write!(f, "{client}/{layer}/{feed}"),
             (None, feed) => write!(f, "{layer}/{feed}"),
+        }
+    }
+}
+
+impl TableName {
+    /// The tables of a feed, in the order in which events go through them.
+    pub fn of_feed(feed: &str) -> [Self; 4] {
+        let feed = || feed.to_owned();
+        [Self::Raw(feed()), Self::Quarantine(feed()), Self::Ods(feed()), Self::Sessions(feed())]
+    }
+
+    /// The column that a table of a feed is partitioned by, a date; `None` for the others.
+    pub fn partition_column(&self) -> Option<&'static str> {
+        match self {
+            Self::Raw(_) | Self::Quarantine(_) => Some(contracts::UPDATED_AT),
+            Self::Ods(_) => Some(contracts::PDATE),
+            Self::Sessions(_) => Some(contracts::SESSION_DATE),
+            Self::Files | Self::Runs => None,
         }
     }
 }

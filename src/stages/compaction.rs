@@ -19,7 +19,7 @@ use super::events::date32;
 use super::merge::join;
 use super::{StageContext, replanning};
 use crate::lake::commits::{self, Change};
-use crate::lake::contracts::{self, PDATE, UPDATED_AT};
+use crate::lake::contracts;
 use crate::lake::files::{DataFile, FileTotals, by_date};
 use crate::lake::ids;
 use crate::lake::sorted_files::{FileAccess, FileReader};
@@ -120,7 +120,9 @@ async fn compact_once(
 }
 
 fn small_files(name: &TableName, table: &DeltaTable) -> Result<Vec<SmallFiles>, LakeError> {
-    let column = if matches!(name, TableName::Ods(_)) { PDATE } else { UPDATED_AT };
+    let Some(column) = name.partition_column() else {
+        return Ok(vec![]);
+    };
     let dates = by_date(name, table, column)?.into_values().map(|mut files| {
         files.retain(|file| file.bytes < SMALL_FILE_BYTES);
         files.sort_by(|left, right| left.path.cmp(&right.path));
@@ -188,6 +190,11 @@ async fn joined(
             let writer = FileWriter::compressed(name, table, &schema, compression)?;
             Ok(appended(&access, &schema, &files, writer).await?)
         }
+        TableName::Sessions(_) => {
+            let compression = stage.lake.compression();
+            let writer = FileWriter::compressed(name, table, &stored, compression)?;
+            Ok(appended(&access, &stored, &files, writer).await?)
+        }
         TableName::Quarantine(_) | TableName::Files | TableName::Runs => {
             let schema = contracts::quarantine();
             let writer = FileWriter::new(name, table, &schema)?;
@@ -196,14 +203,15 @@ async fn joined(
     }
 }
 
-/// The rows of files of one arrival date, one file behind the other.
+/// The rows of files of one date, one file behind the other.
 async fn appended(
     access: &FileAccess,
     schema: &SchemaRef,
     files: &[&DataFile],
     mut writer: FileWriter,
 ) -> Result<Vec<Add>, LakeError> {
-    let columns = schema.fields().iter().filter(|field| field.name() != UPDATED_AT);
+    let partition = access.table.partition_column();
+    let columns = schema.fields().iter().filter(|field| Some(field.name().as_str()) != partition);
     let in_files: SchemaRef = Arc::new(Schema::new(columns.cloned().collect::<Vec<_>>()));
     for file in files {
         let bytes = u64::try_from(file.bytes).unwrap_or_default();
@@ -235,7 +243,8 @@ fn with_date(
 ) -> Result<RecordBatch, LakeError> {
     let dates = Arc::new(Date32Array::from(vec![date32(date); batch.num_rows()]));
     let mut columns = batch.columns().to_vec();
-    let at = schema.index_of(UPDATED_AT).unwrap_or(columns.len());
+    let partition = access.table.partition_column().and_then(|name| schema.index_of(name).ok());
+    let at = partition.unwrap_or(columns.len());
     columns.insert(at, dates);
     RecordBatch::try_new(Arc::clone(schema), columns)
         .map_err(|source| LakeError::Rows { table: access.table.clone(), source })

@@ -75,14 +75,9 @@ async fn survey(
     orphan_age: Duration,
 ) -> Result<Vec<(TableName, Orphans)>, LakeError> {
     let mut tables = Vec::new();
-    for name in tables_of(stage) {
+    for name in TableName::of_feed(&stage.feed.name) {
         let orphans = stage.lake.survey(&name, orphan_age).await?;
         tables.push((name, orphans));
     }
     Ok(tables)
-}
-
-fn tables_of(stage: &StageContext<'_>) -> [TableName; 3] {
-    let feed = || stage.feed.name.clone();
-    [TableName::Raw(feed()), TableName::Quarantine(feed()), TableName::Ods(feed())]
 }

@@ -76,7 +76,7 @@ pub async fn plan(
     raw_days: u32,
 ) -> Result<RetentionPlan, LakeError> {
     let mut plan = decide(stage, as_of, raw_days).await?.plan;
-    for name in tables_of(stage) {
+    for name in TableName::of_feed(&stage.feed.name) {
         let totals = stage.lake.expired_files(&name).await?;
         plan.removed_files.extend(removed_files(&name, totals));
     }
@@ -89,17 +89,12 @@ pub async fn keep_up(
     sweep: Sweep,
 ) -> Result<Vec<RemovedFiles>, LakeError> {
     let mut removed = Vec::new();
-    for name in tables_of(stage) {
+    for name in TableName::of_feed(&stage.feed.name) {
         let provenance = stage.provenance("retention", vec![]);
         let upkept = stage.lake.keep_up(&name, &provenance, sweep).await?;
         removed.extend(removed_files(&name, upkept.removed));
     }
     Ok(removed)
-}
-
-fn tables_of(stage: &StageContext<'_>) -> [TableName; 3] {
-    let feed = || stage.feed.name.clone();
-    [TableName::Raw(feed()), TableName::Quarantine(feed()), TableName::Ods(feed())]
 }
 
 fn removed_files(name: &TableName, totals: FileTotals) -> Option<RemovedFiles> {

@@ -20,6 +20,7 @@ use serde_json::{Map, Value};
 
 pub use error::CheckError;
 pub(crate) use published::Unpublished;
+pub(crate) use relations::columns_of;
 use relations::{Relation, Relations};
 
 use super::StageContext;

@@ -181,11 +181,7 @@ impl<'a> Relations<'a> {
             None => None,
         };
         let Some(table) = table else {
-            let schema = match name {
-                TableName::Raw(_) => raw_schema(feed)?,
-                _ => ods_schema(context, feed)?,
-            };
-            return Ok(Arc::new(EmptyTable::new(schema)));
+            return Ok(Arc::new(EmptyTable::new(columns_of(context, feed, &name)?)));
         };
         let provider = table.table_provider().with_session(Arc::new(context.state())).await;
         provider.map_err(|source| BuildError::Rows { table: name, source: Box::new(source) })
@@ -267,6 +263,21 @@ impl<'a> Relations<'a> {
             line: check.line,
             known: known.join(", "),
         }
+    }
+}
+
+/// The columns of a table of a feed, where it is not there yet.
+pub(crate) fn columns_of(
+    context: &SessionContext,
+    feed: &FeedConfig,
+    name: &TableName,
+) -> Result<SchemaRef, BuildError> {
+    match name {
+        TableName::Raw(_) => raw_schema(feed),
+        TableName::Ods(_) => ods_schema(context, feed),
+        TableName::Quarantine(_) => Ok(contracts::quarantine()),
+        TableName::Files => Ok(contracts::files()),
+        TableName::Runs => Ok(contracts::runs()),
     }
 }
 
