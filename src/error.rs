@@ -9,6 +9,7 @@ use crate::config::{ConfigError, encrypted::NotEncrypted};
 use crate::engine::EngineError;
 use crate::generate::GenerateError;
 use crate::inspect::report::ReportError;
+use crate::inspect::verify::VerifyError;
 use crate::lake::LakeError;
 use crate::sources::DiscoveryError;
 use crate::stages::checks::CheckResult;
@@ -26,6 +27,8 @@ pub enum Verdict {
     FixData,
     /// The command line or the configuration is wrong.
     FixConfiguration,
+    /// ODS is not what the rules make of the facts.
+    Differs,
     /// A promise was broken: report it.
     Bug,
 }
@@ -125,6 +128,16 @@ pub enum JobError {
         /// Why.
         source: BuildError,
     },
+    /// The stage `sessions`.
+    #[error(
+        "sessions of {feed} could not follow ods, which is committed; the next run does it again"
+    )]
+    Sessions {
+        /// The feed.
+        feed: String,
+        /// Why.
+        source: BuildError,
+    },
     /// The stage `retention`.
     #[error("retention of {feed} failed")]
     Retention {
@@ -191,6 +204,33 @@ pub enum JobError {
         checks.join(", ")
     )]
     ChecksFailed {
+        /// Each as `feed: check`.
+        checks: Vec<String>,
+    },
+    /// `plan`.
+    #[error("what {feed} would be under the configured rules cannot be told")]
+    Plan {
+        /// The feed.
+        feed: String,
+        /// Why.
+        source: BuildError,
+    },
+    /// `verify` came to no result.
+    #[error("{feed} cannot be verified")]
+    Verify {
+        /// The feed.
+        feed: String,
+        /// Why.
+        source: VerifyError,
+    },
+    /// `verify` found a difference.
+    #[error(
+        "the lake is not what it must be: {}; what was printed shows the first difference. If nobody \
+         else writes to its tables, please report it; `reprocess --from` its event date computes \
+         the rows anew",
+        checks.join(", ")
+    )]
+    Differs {
         /// Each as `feed: check`.
         checks: Vec<String>,
     },
@@ -267,6 +307,7 @@ impl JobError {
             | Self::NoFile { .. }
             | Self::Discovery(_) => "ingest",
             Self::Build { .. } => "build",
+            Self::Sessions { .. } => "sessions",
             Self::Retention { .. } => "retention",
             Self::Reprocess { .. } => "reprocess",
             Self::Withdraw { .. } => "withdraw",
@@ -274,6 +315,8 @@ impl JobError {
             Self::Replay { .. } => "replay",
             Self::Rules { .. } => "rules",
             Self::Check { .. } | Self::ChecksFailed { .. } => "check",
+            Self::Plan { .. } => "plan",
+            Self::Verify { .. } | Self::Differs { .. } => "verify",
             Self::Record(_) => "record",
             Self::Generate(_) => "generate",
             Self::Config(_)
@@ -295,6 +338,14 @@ impl JobError {
             Self::Unhealthy { .. } => "doctor",
             Self::Report(_) => "report",
         }
+    }
+
+    /// Whether it is about an arrival date, and others may have been done beside it.
+    pub(crate) fn is_of_one_date(&self) -> bool {
+        matches!(
+            self,
+            Self::Ingest { .. } | Self::Build { .. } | Self::Rejected { .. } | Self::NoFile { .. }
+        )
     }
 
     /// What the checks found that stopped a stage.
@@ -320,12 +371,14 @@ impl JobError {
             Self::Generate(error) if error.is_usage() => Verdict::FixConfiguration,
             Self::Encrypt(error) if error.is_usage() => Verdict::FixConfiguration,
             Self::Build { source, .. }
+            | Self::Sessions { source, .. }
             | Self::Retention { source, .. }
             | Self::Reprocess { source, .. }
             | Self::Withdraw { source, .. }
             | Self::Maintain { source, .. }
             | Self::Replay { source, .. }
             | Self::Check { source, .. }
+            | Self::Plan { source, .. }
             | Self::Rules { source, .. } => of_build(source),
             Self::Ingest { source: IngestError::Build(source), .. }
             | Self::Ingest { source: IngestError::Quarantine(source), .. } => of_build(source),
@@ -333,7 +386,10 @@ impl JobError {
             Self::Lake(source) | Self::Record(source) | Self::Report(ReportError::Lake(source)) => {
                 of_lake(source)
             }
+            Self::Verify { source: VerifyError::Build(source), .. } => of_build(source),
+            Self::Verify { source: VerifyError::Lake(source), .. } => of_lake(source),
             Self::ChecksFailed { .. } => Verdict::FixData,
+            Self::Differs { .. } => Verdict::Differs,
             _ => Verdict::FixInput,
         }
     }
@@ -344,6 +400,7 @@ impl JobError {
             Verdict::FixConfiguration => 2,
             Verdict::FixData => 3,
             Verdict::Retry => 4,
+            Verdict::Differs => 5,
             Verdict::FixInput | Verdict::Bug => 1,
         })
     }

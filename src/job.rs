@@ -1,9 +1,10 @@
-//! The flow: ingest, build and retention for each arrival date, in order; and, in `recompute.rs`, ODS
-//! anew from a date on.
+//! The flow: ingest, build and retention for each arrival date, in order, then what follows from ODS
+//! (`marts.rs`); and, in `recompute.rs`, ODS anew from a date on.
 
 mod check;
 mod ledger;
 mod maintain;
+mod marts;
 mod recompute;
 mod rejections;
 mod replay;
@@ -100,8 +101,18 @@ impl<'a> Job<'a> {
         &self.lake
     }
 
-    /// Ingest, build and retention for each date of a feed.
+    /// Ingest, build and retention for each date of a feed, then its sessions.
     pub async fn run(
+        &self,
+        feed: &FeedConfig,
+        dates: Dates,
+        change: RuleChange,
+    ) -> Result<(), JobError> {
+        let ended = self.run_dates(feed, dates, change).await;
+        self.with_marts(feed, ended).await
+    }
+
+    async fn run_dates(
         &self,
         feed: &FeedConfig,
         dates: Dates,
@@ -183,10 +194,11 @@ impl<'a> Job<'a> {
             Ok(())
         };
         let ended = each_date.await;
-        rejected.after(ended.and(self.move_rejected(feed, &files).await))
+        let ended = rejected.after(ended.and(self.move_rejected(feed, &files).await));
+        self.with_marts(feed, ended).await
     }
 
-    /// Raw into ODS, for the dates asked for that have something to build.
+    /// Raw into ODS, for the dates asked for that have something to build; then its sessions.
     pub async fn build(
         &self,
         feed: &FeedConfig,
@@ -209,12 +221,16 @@ impl<'a> Job<'a> {
         };
         self.settle_rules(feed, todo.iter().next().copied(), change).await?;
         self.progress.feed(&feed.name, todo.len() as u64);
-        for date in todo {
-            self.build_date(feed, date, rebuild).await?;
-            self.keep_up(feed).await?;
-            self.progress.date_done(&feed.name);
-        }
-        Ok(())
+        let each_date = async {
+            for date in todo {
+                self.build_date(feed, date, rebuild).await?;
+                self.keep_up(feed).await?;
+                self.progress.date_done(&feed.name);
+            }
+            Ok(())
+        };
+        let ended = each_date.await;
+        self.with_marts(feed, ended).await
     }
 
     /// What retention would do as of a date; the newest built arrival date by default.
@@ -236,7 +252,8 @@ impl<'a> Job<'a> {
         feed: &FeedConfig,
         as_of: Option<NaiveDate>,
     ) -> Result<RetentionPlan, JobError> {
-        self.follow_withdrawal(feed).await?;
+        let followed = self.follow_withdrawal(feed).await;
+        self.with_marts(feed, followed).await?;
         match self.as_of(feed, as_of).await? {
             Some(as_of) => self.retain(feed, as_of, Sweep::All).await,
             None => Ok(RetentionPlan::default()),
@@ -510,6 +527,7 @@ fn config_hash(feed: &FeedConfig) -> String {
         "event": feed.event,
         "session": feed.session,
         "window": feed.window,
+        "distinct": feed.marts.distinct,
     });
     let digest = Sha256::digest(effective.to_string());
     format!("{digest:x}").chars().take(CONFIG_HASH_CHARACTERS).collect()

@@ -8,6 +8,7 @@
 //!    -> sessions  context from ods + batch -> sort -> session_start() -> changed rows only
 //!    -> ods       merge the changed rows, one commit                 (event date)
 //!    -> retention raw partitions older than 14 days
+//!    -> marts     sessions/<feed>, from ods alone, once at the end (session date)
 //! ```
 //!
 //! The law: ODS is a pure function of the recorded rules and of what was delivered

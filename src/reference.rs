@@ -1,14 +1,16 @@
-//! The independent reference: the definition of ODS as a plain loop over everything delivered.
+//! The independent reference: the definition of ODS, and of its sessions, as plain loops over
+//! everything delivered.
 //!
 //! It imports nothing of the fast path, keeps everything in memory and takes no short cut:
-//! winners, instants, breaks, openings and gaps straight from DESIGN section 3. Tests compare the
-//! lake with it.
+//! winners, instants, breaks, openings and gaps straight from DESIGN section 3. Tests and `verify`
+//! compare the lake with it.
 
 use std::collections::BTreeMap;
 
-/// One delivered row that counts, already judged by the rules of its event date.
+/// One delivered row that counts, already judged by the rules of its event date. The values of its
+/// attributes are of any type that has the order of the values themselves.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Delivered {
+pub struct Delivered<V = String> {
     /// Whose event.
     pub user_id: String,
     /// Where.
@@ -22,7 +24,7 @@ pub struct Delivered {
     /// Arrival date, days since 1970.
     pub arrival: i32,
     /// Declared attributes in order.
-    pub attributes: Vec<Option<String>>,
+    pub attributes: Vec<Option<V>>,
     /// The rules' verdict on the row.
     pub is_user_action: bool,
     /// It may open a session.
@@ -46,7 +48,7 @@ pub struct Limits {
 
 /// One row of ODS as it must be.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Expected {
+pub struct Expected<V = String> {
     /// Whose event.
     pub user_id: String,
     /// Where.
@@ -60,7 +62,7 @@ pub struct Expected {
     /// Arrival date that first brought the event, days since 1970.
     pub updated_at: i32,
     /// Declared attributes of the winner.
-    pub attributes: Vec<Option<String>>,
+    pub attributes: Vec<Option<V>>,
     /// The rules' verdict.
     pub is_user_action: bool,
     /// Whole milliseconds since the key's previous event.
@@ -71,9 +73,93 @@ pub struct Expected {
     pub session_id: Option<String>,
 }
 
+/// One row of `sessions` as it must be.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ExpectedSession {
+    /// Whose session.
+    pub user_id: String,
+    /// Where.
+    pub product_code: String,
+    /// Time of its first event, microseconds since 1970.
+    pub session_start_micros: i64,
+    /// Its id.
+    pub session_id: String,
+    /// Time of its last event, microseconds since 1970.
+    pub session_end_micros: i64,
+    /// Whole milliseconds between the two.
+    pub duration_ms: i64,
+    /// Number of its events.
+    pub events: i64,
+    /// Those that are the user's own doing.
+    pub user_actions: i64,
+    /// The first of its events.
+    pub first_event_id: String,
+    /// The last.
+    pub last_event_id: String,
+    /// Each once, in the order of the first visit.
+    pub event_ids: Vec<String>,
+    /// Values of an attribute, likewise.
+    pub distinct: Vec<String>,
+    /// Earliest arrival date among its events, days since 1970.
+    pub first_arrival: i32,
+    /// Latest.
+    pub last_arrival: i32,
+    /// Event date of its first event, days since 1970.
+    pub session_date: i32,
+}
+
+/// The sessions of the events of ODS, ordered by (user, product, start). `distinct` is the position
+/// of the attribute whose values are listed.
+pub fn expected_sessions(ods: &[Expected], distinct: Option<usize>) -> Vec<ExpectedSession> {
+    let mut sessions: BTreeMap<&str, Vec<&Expected>> = BTreeMap::new();
+    for event in ods {
+        if let Some(id) = &event.session_id {
+            sessions.entry(id).or_default().push(event);
+        }
+    }
+    let mut expected: Vec<ExpectedSession> = Vec::new();
+    for (id, mut events) in sessions {
+        events.sort_by_key(|event| (event.timestamp_micros, &event.event_id));
+        let (Some(first), Some(last)) = (events.first(), events.last()) else { continue };
+        let (mut event_ids, mut values) = (Vec::new(), Vec::new());
+        let (mut user_actions, mut arrivals) = (0, Vec::new());
+        for event in &events {
+            if !event_ids.contains(&event.event_id) {
+                event_ids.push(event.event_id.clone());
+            }
+            let value = distinct.and_then(|at| event.attributes.get(at)?.clone());
+            values.extend(value.filter(|value| !values.contains(value)));
+            user_actions += i64::from(event.is_user_action);
+            arrivals.push(event.updated_at);
+        }
+        expected.push(ExpectedSession {
+            user_id: first.user_id.clone(),
+            product_code: first.product_code.clone(),
+            session_start_micros: first.timestamp_micros,
+            session_id: id.to_owned(),
+            session_end_micros: last.timestamp_micros,
+            duration_ms: (last.timestamp_micros - first.timestamp_micros).div_euclid(1_000),
+            events: i64::try_from(events.len()).unwrap_or(i64::MAX),
+            user_actions,
+            first_event_id: first.event_id.clone(),
+            last_event_id: last.event_id.clone(),
+            event_ids,
+            distinct: values,
+            first_arrival: arrivals.iter().copied().min().unwrap_or_default(),
+            last_arrival: arrivals.iter().copied().max().unwrap_or_default(),
+            session_date: first.pdate,
+        });
+    }
+    expected.sort();
+    expected
+}
+
 /// ODS for everything delivered, ordered by (user, product, timestamp, event).
-pub fn expected_ods(delivered: &[Delivered], limits: &[Limits]) -> Vec<Expected> {
-    let mut keys: BTreeMap<(&str, &str, usize), Vec<&Delivered>> = BTreeMap::new();
+pub fn expected_ods<V: Clone + Ord>(
+    delivered: &[Delivered<V>],
+    limits: &[Limits],
+) -> Vec<Expected<V>> {
+    let mut keys: BTreeMap<(&str, &str, usize), Vec<&Delivered<V>>> = BTreeMap::new();
     for winner in winners(delivered) {
         let key = (winner.user_id.as_str(), winner.product_code.as_str(), winner.rules_entry);
         keys.entry(key).or_default().push(winner);
@@ -94,8 +180,8 @@ pub fn expected_ods(delivered: &[Delivered], limits: &[Limits]) -> Vec<Expected>
 }
 
 /// Of rows with the same identity, the smallest (arrival date, attributes with nulls last).
-fn winners(delivered: &[Delivered]) -> impl Iterator<Item = &Delivered> {
-    let mut best: BTreeMap<(&str, &str, &str, i64), &Delivered> = BTreeMap::new();
+fn winners<V: Ord>(delivered: &[Delivered<V>]) -> impl Iterator<Item = &Delivered<V>> {
+    let mut best: BTreeMap<(&str, &str, &str, i64), &Delivered<V>> = BTreeMap::new();
     for row in delivered {
         let identity = (
             row.user_id.as_str(),
@@ -111,15 +197,14 @@ fn winners(delivered: &[Delivered]) -> impl Iterator<Item = &Delivered> {
     best.into_values()
 }
 
-fn rank(row: &Delivered) -> (i32, Vec<(bool, &str)>) {
-    let nulls_last =
-        row.attributes.iter().map(|value| (value.is_none(), value.as_deref().unwrap_or("")));
+fn rank<V>(row: &Delivered<V>) -> (i32, Vec<(bool, Option<&V>)>) {
+    let nulls_last = row.attributes.iter().map(|value| (value.is_none(), value.as_ref()));
     (row.arrival, nulls_last.collect())
 }
 
 /// The events of one key under one entry of the rules, in order.
-fn sessionized(events: &[&Delivered], limits: Limits) -> Vec<Expected> {
-    let mut rows: Vec<Expected> = Vec::new();
+fn sessionized<V: Clone>(events: &[&Delivered<V>], limits: Limits) -> Vec<Expected<V>> {
+    let mut rows: Vec<Expected<V>> = Vec::new();
     let mut session: Option<i64> = None;
     let mut previous_instant: Option<(i64, bool)> = None;
     let mut previous_event: Option<i64> = None;
@@ -161,7 +246,11 @@ fn sessionized(events: &[&Delivered], limits: Limits) -> Vec<Expected> {
     rows
 }
 
-fn row(event: &Delivered, gap_micros: Option<i64>, session: Option<i64>) -> Expected {
+fn row<V: Clone>(
+    event: &Delivered<V>,
+    gap_micros: Option<i64>,
+    session: Option<i64>,
+) -> Expected<V> {
     Expected {
         user_id: event.user_id.clone(),
         product_code: event.product_code.clone(),

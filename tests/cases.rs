@@ -13,6 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use chrono::NaiveDate;
+use sessionlake::inspect::verify::Extent;
 use sessionlake::job::Dates;
 use sessionlake::lake::ids::LatePolicy;
 use sessionlake::stages::build::Rebuild;
@@ -183,6 +184,7 @@ impl Case {
             found.join("\n")
         );
         assert_eq!(workspace.quarantine(), [], "{way}");
+        workspace.verified(&Extent::All);
     }
 }
 

@@ -133,7 +133,8 @@ fn files_below(folder: &Path) -> Vec<std::path::PathBuf> {
 
 /// Log files and data files of each table on the disk.
 fn on_disk(workspace: &Workspace) -> BTreeMap<String, (usize, usize)> {
-    let tables = ["raw/events", "quarantine/events", "ods/events", "files", "runs"];
+    let tables =
+        ["raw/events", "quarantine/events", "ods/events", "sessions/events", "files", "runs"];
     let count = |table: &str| {
         let files = files_below(&workspace.path("lake").join(table));
         let in_log = |path: &&std::path::PathBuf| path.to_str().unwrap().contains("_delta_log");
@@ -147,7 +148,7 @@ fn nothing_piles_up(workspace: &Workspace, dates: usize) {
     for (table, (log, data)) in on_disk(workspace) {
         assert!(log <= MOST_LOG_FILES, "{table} has {log} log files after {dates} dates");
         let most = match table.as_str() {
-            "ods/events" => dates + 5,
+            "ods/events" | "sessions/events" => dates + 5,
             "files" | "runs" => MOST_RUN_FILES,
             _ => 6,
         };
@@ -198,6 +199,7 @@ fn checkpoint_bytes(workspace: &Workspace) -> BTreeMap<String, u64> {
         TableName::Raw("events".to_owned()),
         TableName::Quarantine("events".to_owned()),
         TableName::Ods("events".to_owned()),
+        TableName::Sessions("events".to_owned()),
         TableName::Files,
         TableName::Runs,
     ];

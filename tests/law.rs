@@ -1,11 +1,12 @@
 //! The law, through the real job on Delta tables: whatever the cut of the deliveries into files
 //! and runs, their order and repetition, with rule changes and retention in between, ODS is what
-//! the reference computes from everything delivered.
+//! the reference computes from everything delivered, and sessions what it computes from ODS.
 //!
 //! `SESSIONLAKE_LAW_HISTORIES` sets the number of histories of each test, `PROPTEST_RNG_SEED` the
 //! seed; a failing history is printed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
@@ -13,16 +14,17 @@ use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use sessionlake::error::JobError;
+use sessionlake::inspect::verify::Extent;
 use sessionlake::job::Dates;
 use sessionlake::lake::ids::LatePolicy;
-use sessionlake::reference::Expected;
+use sessionlake::reference::{Expected, expected_sessions};
 use sessionlake::stages::build::Rebuild;
 use sessionlake::stages::deliveries::DeliveredFile;
 use sessionlake::stages::error::BuildError;
 use sessionlake::stages::reprocess::Source;
 use sessionlake::stages::rules::RuleChange;
 
-use crate::support::changes::changes;
+use crate::support::changes::{changes, session_changes};
 use crate::support::model::{Configuration, Recorded, Row, batch, pdate};
 use crate::support::workspace::{Workspace, date};
 
@@ -149,6 +151,9 @@ impl Happening<'_> {
     }
 
     fn repeat_something(&mut self) -> Result<(), TestCaseError> {
+        if self.rng.random_bool(0.1) {
+            self.verify();
+        }
         match self.rng.random_range(0..10) {
             0 => {
                 let known: Vec<i32> = self.ingested.keys().copied().collect();
@@ -229,6 +234,7 @@ impl Happening<'_> {
         let before = self.workspace.ods(&["kind", "note"]);
         let bytes = self.workspace.lake_bytes();
         let forecast = self.workspace.forecast(date(from), source);
+        let plan = self.workspace.plan(Some(date(from)));
         prop_assert!(bytes == self.workspace.lake_bytes(), "a dry run wrote to the lake");
         match self.workspace.reprocess(date(from), source) {
             Err(JobError::Reprocess { source: refused, .. }) => {
@@ -250,8 +256,13 @@ impl Happening<'_> {
                 done(result)?;
                 self.reprocessed(from, source);
                 let after = self.workspace.ods(&["kind", "note"]);
-                let found = changes(&before, &after, self.configuration.offset());
+                let offset = self.configuration.offset();
+                let found = changes(&before, &after, offset);
                 prop_assert_eq!(done(forecast)?.dates, found, "the dry run said otherwise");
+                if source == Source::Ods {
+                    let (found, _) = session_changes(&before, &after, from, offset);
+                    prop_assert_eq!(done(plan)?.dates, found, "the plan said otherwise");
+                }
             }
         }
         Ok(())
@@ -338,7 +349,23 @@ impl Happening<'_> {
         if found != expected {
             return Err(TestCaseError::fail(difference(&found, &expected)));
         }
+        let found = self.workspace.sessions(Some("note"));
+        let expected = expected_sessions(&expected, Some(1));
+        if found != expected {
+            return Err(TestCaseError::fail(difference(&found, &expected)));
+        }
+        if !self.built.is_empty() {
+            self.workspace.assert_sessions_sorted();
+        }
+        self.verify();
         self.check_quarantine()
+    }
+
+    /// `verify` finds nothing in a lake that obeys the law.
+    fn verify(&mut self) {
+        let from = date(FIRST_DAY + self.rng.random_range(-1..12));
+        self.workspace.verified(&Extent::From(from));
+        self.workspace.verified(&Extent::All);
     }
 
     /// Quarantine holds what does not count. (Where retention removed a date, a later file of
@@ -363,8 +390,8 @@ fn done<T>(result: Result<T, JobError>) -> Result<T, TestCaseError> {
 }
 
 /// The first rows in which two tables differ, with their key's events.
-fn difference(found: &[Expected], expected: &[Expected]) -> String {
-    let only = |left: &[Expected], right: &[Expected]| {
+fn difference<R: Debug + Clone + PartialEq>(found: &[R], expected: &[R]) -> String {
+    let only = |left: &[R], right: &[R]| {
         left.iter().filter(|row| !right.contains(row)).take(3).cloned().collect::<Vec<_>>()
     };
     format!(

@@ -142,7 +142,8 @@ fn slices_of(
         let end = (first..users.len()).find(|row| slice(*row) != slice(first));
         let end = end.unwrap_or(users.len());
         let from = (first > 0).then(|| users[first].as_deref().unwrap());
-        let mut writer = SortedWriter::new(access, schema, pdate, from, 1024).unwrap();
+        let mut writer =
+            SortedWriter::new(access, &contracts::ODS_FILES, schema, pdate, from, 1024).unwrap();
         let columns = schema.fields().iter().map(|field| {
             let column = all.column_by_name(field.name()).unwrap().slice(first, end - first);
             arrow::compute::cast(&column, field.data_type()).unwrap()

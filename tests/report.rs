@@ -143,6 +143,24 @@ fn the_session_browser_shows_the_sessions_of_the_chosen_key() {
     assert_eq!(browser.complaints(), Vec::<String>::new());
 }
 
+#[test]
+fn other_session_rules_are_planned_on_the_page() {
+    let Some(mut browser) = Chromium::start() else { return };
+    let workspace = sample();
+    browser.open(&page(&workspace, "--set session.timeout=10m"));
+    let plan = workspace.json("plan --set session.timeout=10m");
+    let total = &plan["feeds"][0]["total"];
+    for (name, key) in
+        [("Sessions after", "sessions_after"), ("Merged", "merged"), ("Events that move", "events_moved")]
+    {
+        assert_eq!(figure(&mut browser, name), total[key].to_string(), "{name}");
+        assert_ne!(total[key], 0, "{name}");
+    }
+    let dates = table(&mut browser, "Sessions by date, before and after");
+    assert_eq!(sum(&dates, 4).to_string(), total["sessions_after"].to_string());
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+}
+
 /// Every visible text with too little contrast to what lies behind it.
 const FAINT: &str = r#"(() => {
     const pen = Object.assign(document.createElement("canvas"), { width: 1, height: 1 })

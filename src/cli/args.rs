@@ -6,6 +6,8 @@ use chrono::NaiveDate;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::report::ReportArgs;
+use super::plan::PlanArgs;
+use super::verify::VerifyArgs;
 use crate::config::encrypted::Recipient;
 use crate::stages::ingest::outcome::FileStatus;
 use crate::telemetry::LogFormat;
@@ -15,7 +17,7 @@ use crate::telemetry::LogFormat;
 #[command(name = "sessionlake", version, about, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 done (also when nothing was left to do), 1 failed, 2 wrong \
     use or configuration, 3 done but for files that were rejected, or a check of severity error \
-    found rows, 4 another run committed first (try again), 130 and 143 stopped by a \
+    found rows, 4 another run committed first (try again), 5 verify found a difference, 130 and 143 stopped by a \
     signal.\n\nExample:\n  sessionlake run --arrival-date 2026-01-08")]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -125,10 +127,26 @@ pub(super) enum Command {
     Check(CheckArgs),
     /// Show the lake in one HTML page: runs, arrivals, sessions, quarantine, keys
     ///
-    /// With a browser of the sessions of the most active keys and of those of --user. The page
-    /// holds all that it needs and asks nothing of any network.
+    /// With a browser of the sessions of the most active keys and of those of --user, and what other
+    /// session rules would change. The page holds all that it needs and asks nothing of any network.
     #[command(after_help = "Example:\n  sessionlake report --out report.html --user u000001")]
     Report(ReportArgs),
+    /// Tell how sessions would be under other session rules, and write nothing
+    ///
+    /// What `reprocess --from DATE --source ods` with the same settings would do: which sessions are
+    /// split, merged, resized, gone or new, which events change their session, by date and by
+    /// product, and the ten keys that it concerns most.
+    #[command(after_help = "Example:\n  sessionlake plan --set session.timeout=10m")]
+    Plan(PlanArgs),
+    /// Compute ODS again from its facts, by an independent definition of the rules, and compare
+    ///
+    /// Besides: no event stands there twice, each session id belongs to one session, the data files
+    /// are sorted as they say, and every row that a build has read is accounted for. The first
+    /// difference is shown with the fewest events that show it. Nothing is written. Exit code 5 on
+    /// a difference.
+    #[command(after_help = "Examples:\n  sessionlake verify --source raw\n  \
+        sessionlake verify --sample 1000\n  sessionlake verify --from 2026-01-08")]
+    Verify(VerifyArgs),
     /// Check all that a run needs: configuration, sources, lake, store, clock, disk
     ///
     /// Above all that the store honours conditional PUT: one that does not loses commits, and is

@@ -10,7 +10,7 @@ use super::args::{
 };
 use super::progress::Bar;
 use super::selection::select;
-use super::{check, files, maintain, output, quarantine, report, secret};
+use super::{check, files, maintain, output, plan, quarantine, report, secret, verify};
 use crate::config::{self, Config, FeedConfig, LoadOptions};
 use crate::engine::Engine;
 use crate::error::{JobError, Verdict};
@@ -73,6 +73,8 @@ pub(super) async fn execute(arguments: Arguments) -> Result<Ended, JobError> {
         Command::Withdraw(args) => withdraw(&global, args).await,
         Command::Reprocess(args) if args.dry_run => forecast(&global, &args).await,
         Command::Check(args) => check::check(&global, &args).await,
+        Command::Plan(args) => plan::plan(&global, &args).await,
+        Command::Verify(args) => verify::verify(&global, &args).await,
         Command::Maintain(args) => maintain::maintain(&global, &args).await,
         Command::Quarantine { command } => quarantine::quarantine(&global, command).await,
         Command::Files(args) => files::files(&global, &args).await,

@@ -6,11 +6,13 @@ mod commands;
 mod files;
 mod maintain;
 mod output;
+mod plan;
 mod progress;
 mod quarantine;
 mod report;
 mod secret;
 mod selection;
+mod verify;
 
 use std::process::ExitCode;
 

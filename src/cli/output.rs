@@ -91,7 +91,8 @@ pub(super) fn run(format: OutputFormat, log: &RunLog) -> Result<(), JobError> {
     }
 }
 
-fn table(header: &[&str], numbers_from: usize) -> Table {
+/// A table whose columns from one on are numbers.
+pub(super) fn table(header: &[&str], numbers_from: usize) -> Table {
     let mut table = Table::new();
     table
         .load_preset(UTF8_FULL_CONDENSED)

@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::args::{Global, OutputFormat, WhichFeeds};
-use super::commands::{Ended, load};
+use super::commands::{Ended, StopSignals, load};
 use super::output;
 use super::selection::select;
 use crate::error::JobError;
@@ -38,7 +38,8 @@ pub(super) struct ReportArgs {
     user: Vec<String>,
     #[command(flatten)]
     which: WhichFeeds,
-    /// Override a setting, as for run
+    /// Override a setting, as for run; other session rules than those recorded, such as
+    /// session.timeout=10m, are planned: the page then says what they would change
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
 }
@@ -54,7 +55,11 @@ pub(super) async fn report(global: &Global, args: ReportArgs) -> Result<Ended, J
     let feeds = select(&config, &args.which)?;
     let keys = usize::try_from(args.keys).unwrap_or_default();
     let asked = Asked { from: args.from, to: args.to, keys, users: args.user };
-    let report = report::report(&config, &feeds, &asked).await?;
+    let mut stop = StopSignals::listen().map_err(JobError::Runtime)?;
+    let report = tokio::select! {
+        report = report::report(&config, &feeds, &asked) => report?,
+        signal = stop.received() => return Ok(signal),
+    };
     if args.out == Path::new("-") {
         return to_standard_output(&report);
     }

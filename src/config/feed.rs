@@ -9,14 +9,14 @@ use super::attribute::Attribute;
 use super::checks::{self, ChecksConfig};
 use super::column_names::ColumnsOf;
 use super::contract;
-use super::file::{ChecksFile, EventFile, FeedFile, SessionFile, WindowFile};
+use super::file::{ChecksFile, EventFile, FeedFile, MartsFile, SessionFile, WindowFile};
 use super::location::{self, Roots};
 use super::problems::Problems;
 use super::reason::{Reason, nearest};
 use super::validate::{accepted, one_of, optional, required, text_or, whole_number};
 use super::{
-    ARRIVAL_DATE, EventMapping, FeedConfig, OnMissing, SessionRules, SourceFormat, WindowRules,
-    feed_names, units,
+    ARRIVAL_DATE, EventMapping, FeedConfig, MartsConfig, OnMissing, SessionRules, SourceFormat,
+    WindowRules, feed_names, units,
 };
 
 const DEFAULT_TIMEOUT: &str = "5m";
@@ -83,6 +83,7 @@ impl Feed<'_> {
         let event = self.event(file.event);
         let window = self.window(&file.window);
         let session = self.session(file.session, window.as_ref());
+        let marts = self.marts(file.marts, event.as_ref());
         let checks = self.checks(file.checks);
         let rules = checks.as_ref().map(|checks| checks.rules.clone()).unwrap_or_default();
         let event = event.map(|event| EventMapping { checks: rules, ..event });
@@ -96,6 +97,7 @@ impl Feed<'_> {
             event: event?,
             session: session?,
             window: window?,
+            marts: marts?,
             checks: checks?,
         })
     }
@@ -259,6 +261,23 @@ impl Feed<'_> {
         let lookback_days =
             days("window.lookback_days", file.lookback_days, DEFAULT_LOOKBACK_DAYS, LOOKBACK_DAYS);
         Some(WindowRules { update_depth_days: update_depth_days?, lookback_days: lookback_days? })
+    }
+
+    /// `distinct` names one of the attributes, unless these cannot be read.
+    fn marts(&mut self, file: MartsFile, event: Option<&EventMapping>) -> Option<MartsConfig> {
+        let distinct = optional(file.distinct);
+        if let (Some(name), Some(event)) = (&distinct, event) {
+            let known: Vec<String> =
+                event.attributes.iter().map(|attribute| attribute.name.clone()).collect();
+            if !known.contains(name) {
+                let suggestion = nearest(name, known.iter().map(String::as_str));
+                let suggestion = suggestion.map(ToOwned::to_owned);
+                let reason = Reason::UnknownAttribute { name: name.clone(), suggestion, known };
+                self.add("marts.distinct", reason);
+                return None;
+            }
+        }
+        Some(MartsConfig { distinct })
     }
 
     fn micros(&mut self, key: &str, value: &str) -> Option<i64> {

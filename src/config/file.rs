@@ -79,6 +79,7 @@ pub(crate) struct FeedFile {
     pub(crate) event: EventFile,
     pub(crate) session: SessionFile,
     pub(crate) window: WindowFile,
+    pub(crate) marts: MartsFile,
     #[serde(skip_serializing_if = "ChecksFile::is_empty")]
     pub(crate) checks: ChecksFile,
 }
@@ -136,6 +137,13 @@ pub(crate) struct SessionFile {
 pub(crate) struct WindowFile {
     pub(crate) update_depth_days: Option<i64>,
     pub(crate) lookback_days: Option<i64>,
+}
+
+/// `[feed.marts]`
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct MartsFile {
+    pub(crate) distinct: Option<String>,
 }
 
 /// `[feed.checks]`

@@ -189,8 +189,18 @@ pub struct FeedConfig {
     pub session: SessionRules,
     /// `[feed.window]`: which dates a delivery may change.
     pub window: WindowRules,
+    /// `[feed.marts]`: what the tables that follow from ODS hold.
+    pub marts: MartsConfig,
     /// `[feed.checks]`: what its rows are held to.
     pub checks: checks::ChecksConfig,
+}
+
+/// What the tables that follow from ODS hold. It is no rule of ODS: where it changes, the next run
+/// makes them anew.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MartsConfig {
+    /// The attribute whose distinct values each row of `sessions/<feed>` lists.
+    pub distinct: Option<String>,
 }
 
 /// How the files of a feed are written. CSV and JSON lines may be compressed with gzip (`.gz`) or

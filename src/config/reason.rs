@@ -97,6 +97,8 @@ pub(crate) enum Reason {
     NoFeed,
     #[error("`{entry}` is an expression without a name")]
     NamelessAttribute { entry: String },
+    #[error("`{name}` is no attribute of the feed")]
+    UnknownAttribute { name: String, suggestion: Option<String>, known: Vec<String> },
     #[error("the name `{name}` starts with `_`, as only columns of the lake do")]
     NameStartsWithUnderscore { name: String },
     #[error("the name `{name}` is a column of {table} already")]
@@ -171,6 +173,14 @@ impl Reason {
             }
             Self::NotOneOf { suggestion, .. } | Self::UnknownZone { suggestion, .. } => {
                 did_you_mean(suggestion.as_ref(), || format!("write for example `{example}`"))
+            }
+            Self::UnknownAttribute { known, .. } if known.is_empty() => {
+                "declare it in `attributes` of [feed.event]".to_owned()
+            }
+            Self::UnknownAttribute { suggestion, known, .. } => {
+                did_you_mean(suggestion.as_ref(), || {
+                    format!("the attributes are {}", joined(known))
+                })
             }
             Self::BadCheck { fault, .. } => fault.next_step(),
             Self::UnknownCheck { suggestion, known, .. } => {

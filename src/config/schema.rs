@@ -213,6 +213,7 @@ pub(crate) const FEED: &[Key] = &[
     section("session", SESSION)
         .about("How events become sessions: SQL expressions over the columns of ODS."),
     section("window", WINDOW).about("Which event dates a delivery may change."),
+    section("marts", MARTS).about("What the tables that follow from ODS hold."),
     section("checks", CHECKS).about("Queries that return offending rows."),
 ];
 
@@ -260,8 +261,12 @@ const WINDOW: &[Key] = &[
         .default("1"),
 ];
 
+const MARTS: &[Key] = &[text("distinct", "\"country\"")
+    .about("An attribute whose distinct values each row of sessions lists; \"\": none.")
+    .default("\"\"")];
+
 /// Every section but the top, by its path.
-pub(crate) const SECTIONS: [(&str, &[Key]); 11] = [
+pub(crate) const SECTIONS: [(&str, &[Key]); 12] = [
     ("lake", LAKE),
     ("lake.storage", STORAGE),
     ("engine", ENGINE),
@@ -271,6 +276,7 @@ pub(crate) const SECTIONS: [(&str, &[Key]); 11] = [
     ("feed.event", EVENT),
     ("feed.session", SESSION),
     ("feed.window", WINDOW),
+    ("feed.marts", MARTS),
     ("feed.checks", CHECKS),
     ("feed.checks.use", CHECK_USE),
 ];

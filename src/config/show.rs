@@ -1,8 +1,8 @@
 //! The effective configuration, as one would write it.
 
 use super::file::{
-    Argument, ContractFile, EngineFile, EventFile, FeedFile, File, LakeFile, RetentionFile,
-    SessionFile, WindowFile,
+    Argument, ContractFile, EngineFile, EventFile, FeedFile, File, LakeFile, MartsFile,
+    RetentionFile, SessionFile, WindowFile,
 };
 use super::{
     Config, Contract, EventMapping, FeedConfig, References, SessionRules, WindowRules, location,
@@ -63,6 +63,7 @@ fn feed(index: usize, feed: &FeedConfig, references: &References) -> FeedFile {
         event: event(&feed.event),
         session: session(&feed.session),
         window: window(&feed.window),
+        marts: MartsFile { distinct: Some(feed.marts.distinct.clone().unwrap_or_default()) },
         checks,
     }
 }

@@ -1,7 +1,8 @@
 //! The machinery: the DataFusion context and its memory, rows in key order and the runs they are
-//! sorted in, the functions `session_start` and `session_id`, the feeds' expressions, and the
+//! sorted in, rows gathered by key, the functions `session_start` and `session_id`, the feeds' expressions, and the
 //! queries of `sql/`.
 
+pub(crate) mod by_key;
 pub mod context;
 pub mod expressions;
 pub mod functions;

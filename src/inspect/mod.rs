@@ -3,8 +3,10 @@
 pub mod catalog;
 pub mod doctor;
 pub mod files;
+pub mod plan;
 pub mod quarantine;
 pub mod report;
+pub mod verify;
 
 use crate::config::Config;
 use crate::engine::Engine;

@@ -27,8 +27,18 @@ impl Job<'_> {
         })
     }
 
-    /// Recomputes ODS from an event date on.
+    /// Recomputes ODS from an event date on, then its sessions.
     pub async fn reprocess(
+        &self,
+        feed: &FeedConfig,
+        from: NaiveDate,
+        source: Source,
+    ) -> Result<Reprocessed, JobError> {
+        let ended = self.reprocess_ods(feed, from, source).await;
+        self.with_marts(feed, ended).await
+    }
+
+    pub(super) async fn reprocess_ods(
         &self,
         feed: &FeedConfig,
         from: NaiveDate,
@@ -51,7 +61,8 @@ impl Job<'_> {
         let result = result.map(|outcome| ((), outcome)).map_err(withdraw_error(feed, file));
         self.record(&stage, file.arrival_date, "withdraw", &timer, result)?;
         self.follow_withdrawal(feed).await?;
-        self.keep_up(feed).await
+        let ended = self.keep_up(feed).await;
+        self.with_marts(feed, ended).await
     }
 
     /// What [`Job::withdraw`] would take back, and what ODS would lose and gain. Writes nothing,

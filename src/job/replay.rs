@@ -17,9 +17,18 @@ impl Job<'_> {
     /// arrival date on; then the files of which ingest refused something are read again, and their
     /// arrival dates built. A file that cannot be read keeps no other from being replayed.
     pub async fn replay(&self, feed: &FeedConfig, selection: &Selection) -> Result<(), JobError> {
+        let ended = self.replay_into_ods(feed, selection).await;
+        self.with_marts(feed, ended).await
+    }
+
+    async fn replay_into_ods(
+        &self,
+        feed: &FeedConfig,
+        selection: &Selection,
+    ) -> Result<(), JobError> {
         let found = self.replayable(feed, selection).await?;
         if let Some(from) = found.from {
-            self.reprocess(feed, from, Source::Raw).await?;
+            self.reprocess_ods(feed, from, Source::Raw).await?;
         }
         if found.refused.is_empty() {
             return Ok(());

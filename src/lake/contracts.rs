@@ -14,6 +14,8 @@ pub const UPDATED_AT: &str = "_updated_at";
 pub const PDATE: &str = "pdate";
 /// The partition column of `sessions`: the event date of a session's first event.
 pub const SESSION_DATE: &str = "session_date";
+/// The column of `sessions` with the time of a session's last event.
+pub const SESSION_END: &str = "session_end";
 /// The table property of `ods/<feed>` that holds the rules.
 pub const RULES_PROPERTY: &str = "sessionlake.rules";
 
@@ -39,6 +41,29 @@ pub const SESSIONS_PROPERTY: &str = "sessionlake.sessions";
 
 /// The order of rows in every data file of `sessions/<feed>`; total, for it is the key.
 pub const SESSION_SORT_KEY: [&str; 3] = ["user_id", "product_code", "session_start"];
+
+/// How the data files of a table lie whose rows are in key order.
+#[derive(Debug)]
+pub struct SortedFiles {
+    /// The only partition column, a date.
+    pub partition: &'static str,
+    /// The order of the rows.
+    pub key: &'static [&'static str],
+    /// Columns whose bounds files and row groups record.
+    pub bounded: &'static [&'static str],
+}
+
+/// The data files of `ods/<feed>`.
+pub const ODS_FILES: SortedFiles =
+    SortedFiles { partition: PDATE, key: &SORT_KEY, bounded: &SORT_KEY };
+
+/// The data files of `sessions/<feed>`. How far the sessions of a date reach is known without
+/// reading them.
+pub const SESSION_FILES: SortedFiles = SortedFiles {
+    partition: SESSION_DATE,
+    key: &SESSION_SORT_KEY,
+    bounded: &["user_id", "product_code", "session_start", SESSION_END],
+};
 
 /// Columns of every `raw/<feed>` behind the feed's own, in order.
 pub const RAW_COLUMNS: [&str; 6] =
@@ -125,10 +150,13 @@ pub fn ods(attributes: &[Field]) -> SchemaRef {
 
 /// The columns of a data file of `ods/<feed>`: those of the table without its partition column.
 pub fn ods_file(attributes: &[Field]) -> SchemaRef {
-    let table = ods(attributes);
-    let fields: Vec<_> =
-        table.fields().iter().filter(|field| field.name() != PDATE).cloned().collect();
-    Arc::new(Schema::new(fields))
+    without_partition(&ods(attributes), PDATE)
+}
+
+/// The columns of a table that stand in its data files.
+pub fn without_partition(table: &Schema, partition: &str) -> SchemaRef {
+    let fields = table.fields().iter().filter(|field| field.name() != partition);
+    Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>()))
 }
 
 /// What an event is, without what follows from its neighbours: the stored columns in the order in
@@ -172,7 +200,7 @@ pub fn sessions(distinct: Option<&str>) -> SchemaRef {
         required("product_code", DataType::Utf8),
         required("session_id", DataType::Utf8),
         required("session_start", timestamp_type()),
-        required("session_end", timestamp_type()),
+        required(SESSION_END, timestamp_type()),
         required("duration_ms", DataType::Int64),
         required("events", DataType::Int64),
         required("user_actions", DataType::Int64),

@@ -1,10 +1,12 @@
 //! The data files of one version of a table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::NaiveDate;
+use delta_kernel::expressions::Scalar;
 use deltalake::DeltaTable;
-use deltalake::kernel::{Add, Remove};
+use deltalake::kernel::{Action, Add, Remove};
+use deltalake::logstore::get_actions;
 
 use super::{LakeError, TableName};
 
@@ -63,11 +65,7 @@ pub fn by_date(
     let state = table.snapshot().map_err(|source| LakeError::read(name, source))?;
     let mut dates: BTreeMap<NaiveDate, Vec<DataFile>> = BTreeMap::new();
     for view in state.log_data().iter() {
-        let values = view.partition_values_map();
-        let value = values.get(column).cloned().flatten().unwrap_or_default();
-        let Ok(date) = value.parse::<NaiveDate>() else {
-            return Err(LakeError::Partition { table: name.clone(), column, value });
-        };
+        let date = partition_of(name, &view.partition_values_map(), column)?;
         dates.entry(date).or_default().push(DataFile {
             date,
             path: view.object_store_path(),
@@ -77,4 +75,81 @@ pub fn by_date(
         });
     }
     Ok(dates)
+}
+
+fn partition_of(
+    name: &TableName,
+    values: &HashMap<String, Option<String>>,
+    column: &'static str,
+) -> Result<NaiveDate, LakeError> {
+    date_of(values, column).ok_or_else(|| {
+        let value = values.get(column).cloned().flatten().unwrap_or_default();
+        LakeError::Partition { table: name.clone(), column, value }
+    })
+}
+
+/// The dates in `column`, the only partition column of `table`, in which a commit behind `version`
+/// changed rows; `None` where the log does not tell: it does not go back that far, or a commit of
+/// another program left the date out.
+pub async fn changed_since(
+    name: &TableName,
+    table: &DeltaTable,
+    column: &'static str,
+    version: u64,
+) -> Result<Option<BTreeSet<NaiveDate>>, LakeError> {
+    let mut dates = BTreeSet::new();
+    let Some(newest) = table.version().filter(|newest| *newest >= version) else {
+        return Ok(None);
+    };
+    let log = table.log_store();
+    let read = |source| LakeError::read(name, source);
+    for version in version + 1..=newest {
+        let Some(commit) = log.read_commit_entry(version).await.map_err(read)? else {
+            return Ok(None);
+        };
+        for action in get_actions(version, &commit).map_err(read)? {
+            let partition = match &action {
+                Action::Add(add) if add.data_change => Some(&add.partition_values),
+                Action::Remove(remove) if remove.data_change => remove.partition_values.as_ref(),
+                _ => continue,
+            };
+            let Some(date) = partition.and_then(|values| date_of(values, column)) else {
+                return Ok(None);
+            };
+            dates.insert(date);
+        }
+    }
+    Ok(Some(dates))
+}
+
+fn date_of(values: &HashMap<String, Option<String>>, column: &str) -> Option<NaiveDate> {
+    values.get(column)?.as_ref()?.parse().ok()
+}
+
+/// The greatest value of `column`, microseconds since 1970, in each partition, as the statistics of
+/// its files say; [`i64::MAX`] where one of them does not.
+pub fn latest_by_date(
+    name: &TableName,
+    table: &DeltaTable,
+    partition: &'static str,
+    column: &str,
+) -> Result<BTreeMap<NaiveDate, i64>, LakeError> {
+    let state = table.snapshot().map_err(|source| LakeError::read(name, source))?;
+    let mut latest: BTreeMap<NaiveDate, i64> = BTreeMap::new();
+    for view in state.log_data().iter() {
+        let date = partition_of(name, &view.partition_values_map(), partition)?;
+        let micros = match view.max_values() {
+            Some(Scalar::Struct(values)) => {
+                let at = values.fields().iter().position(|field| field.name() == column);
+                match at.and_then(|at| values.values().get(at)) {
+                    Some(Scalar::Timestamp(micros)) => *micros,
+                    _ => i64::MAX,
+                }
+            }
+            _ => i64::MAX,
+        };
+        let of_date = latest.entry(date).or_insert(micros);
+        *of_date = micros.max(*of_date);
+    }
+    Ok(latest)
 }

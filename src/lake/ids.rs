@@ -12,6 +12,7 @@
 //! | `reprocess/<feed>` | ods, quarantine | number of reprocesses; quarantine follows ods |
 //! | `withdraw/<feed>` | raw, ods | number of withdrawals; ods follows raw |
 //! | `withdraw-from/<feed>` | raw | first event date that the last withdrawal touches, days since 1970 |
+//! | `sessions/<feed>` | sessions | version of ods that was read |
 //! | `retention/<feed>` | raw | newest arrival date removed, days since 1970 |
 //! | `files/<feed>/<slot>` | files | odd while a run that has seen files is at work, even when it has ended |
 //! | `files` | files | time of the newest fact, milliseconds since 1970 |
@@ -344,6 +345,11 @@ pub fn withdrawals(feed: &str) -> String {
 /// The id of the first event date that the last withdrawal touches.
 pub fn withdrawn_from(feed: &str) -> String {
     format!("withdraw-from/{feed}")
+}
+
+/// The id of the version of ODS that `sessions/<feed>` was made of: a lagging table is made to follow.
+pub fn sessions(feed: &str) -> String {
+    format!("sessions/{feed}")
 }
 
 /// The id that records the newest arrival date removed from raw.

@@ -91,7 +91,9 @@ impl TableName {
     /// The feed whose table it is; none of `files` and `runs`.
     pub fn feed(&self) -> Option<&str> {
         match self {
-            Self::Raw(feed) | Self::Quarantine(feed) | Self::Ods(feed) => Some(feed),
+            Self::Raw(feed) | Self::Quarantine(feed) | Self::Ods(feed) | Self::Sessions(feed) => {
+                Some(feed)
+            }
             Self::Files | Self::Runs => None,
         }
     }

@@ -1,5 +1,5 @@
-//! Data files of `ods/<feed>`, sorted by key: their footers, and reading one in order. Their
-//! successors are written by [`super::sorted_writer`].
+//! Data files of `ods/<feed>`, sorted by key: their footers, and reading one in order (that of
+//! `sessions/<feed>`, too). They are written by [`super::sorted_writer`].
 //!
 //! | what | where it is recorded |
 //! |---|---|
@@ -118,6 +118,12 @@ impl OpenFile {
         let first = bounds.iter().map(|(first, _)| first).min()?.clone();
         let last = bounds.iter().map(|(_, last)| last).max()?.clone();
         Some((first, last))
+    }
+
+    /// The first user of each row group, where it is known.
+    pub fn first_users(&self) -> Vec<String> {
+        let groups = self.metadata.row_groups().iter();
+        groups.filter_map(|group| users_of(group).map(|(first, _)| first)).collect()
     }
 
     /// Row groups that may hold users in `[from, to)`.

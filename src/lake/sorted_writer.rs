@@ -1,4 +1,5 @@
-//! Writing data files of `ods/<feed>`: rows of one event date, in key order.
+//! Writing data files of a table in key order, `ods/<feed>` or `sessions/<feed>`: the rows of one
+//! date.
 //!
 //! Files and their [`Add`] actions are like those of any writer; they are invisible until the
 //! actions are committed, and a crash leaves them to a full vacuum.
@@ -31,7 +32,7 @@ use uuid::Uuid;
 
 use super::LakeError;
 use super::codec;
-use super::contracts::{PDATE, SORT_KEY};
+use super::contracts::SortedFiles;
 use super::sorted_files::{FileAccess, SLICE_FROM};
 use super::text_chunk::{Repeats, TextChunk};
 use crate::clock;
@@ -45,12 +46,13 @@ const UPLOAD_PART_BYTES: usize = 8 * 1024 * 1024;
 /// second follows the order of the sessions of a key.
 const COLUMNS_IN_RUNS: [&str; 2] = ["user_id", "session_id"];
 
-/// Writes rows of one event date in key order. All methods wait for the store, so they are called
+/// Writes rows of one date in key order. All methods wait for the store, so they are called
 /// from threads of their own.
 pub struct SortedWriter {
     access: FileAccess,
+    layout: &'static SortedFiles,
     schema: SchemaRef,
-    pdate: i32,
+    date: i32,
     properties: Arc<WriterProperties>,
     group_rows: usize,
     id: Uuid,
@@ -73,21 +75,23 @@ enum ColumnInProgress {
 }
 
 impl SortedWriter {
-    /// A writer for the rows of `pdate` in the slice that begins with the user `slice_from`, in
+    /// A writer for the rows of `date`, days since 1970, in the slice that begins with the user `slice_from`, in
     /// row groups of about `group_rows`. `schema` has no partition column.
     pub fn new(
         access: &FileAccess,
+        layout: &'static SortedFiles,
         schema: &SchemaRef,
-        pdate: i32,
+        date: i32,
         slice_from: Option<&str>,
         group_rows: usize,
     ) -> Result<Self, LakeError> {
-        let properties = properties(schema, slice_from, access.compression)
+        let properties = properties(layout, schema, slice_from, access.compression)
             .map_err(|source| LakeError::write(&access.table, source.into()))?;
         Ok(Self {
             access: access.clone(),
+            layout,
             schema: Arc::clone(schema),
-            pdate,
+            date,
             properties: Arc::new(properties),
             group_rows,
             id: Uuid::new_v4(),
@@ -137,10 +141,11 @@ impl SortedWriter {
     }
 
     fn begin(&self) -> Result<FileInProgress, LakeError> {
-        let date = Date32Type::to_naive_date_opt(self.pdate).unwrap_or_default();
-        let (part, id) = (self.adds.len(), self.id);
+        let date = Date32Type::to_naive_date_opt(self.date).unwrap_or_default();
+        let (part, id, partition) = (self.adds.len(), self.id, self.layout.partition);
         let codec = codec::in_file_names(self.access.compression);
-        let path = Path::from(format!("{PDATE}={date}/part-{part:05}-{id}-c000.{codec}.parquet"));
+        let path =
+            Path::from(format!("{partition}={date}/part-{part:05}-{id}-c000.{codec}.parquet"));
         let parquet = ArrowSchemaConverter::new()
             .convert(&self.schema)
             .and_then(|schema| {
@@ -150,14 +155,14 @@ impl SortedWriter {
             .map_err(|source| self.error(&path, source))?;
         let store = Arc::clone(&self.access.store);
         let upload = BufWriter::with_capacity(store, path.clone(), UPLOAD_PART_BYTES);
-        let columns = columns(&self.schema, &parquet, self.access.compression)
+        let columns = columns(self.layout, &self.schema, &parquet, self.access.compression)
             .map_err(|source| self.error(&path, source))?;
         Ok(FileInProgress { path, parquet, upload, columns, group_rows: 0 })
     }
 
     fn end_group(&self, file: &mut FileInProgress) -> Result<(), LakeError> {
         let bytes = file
-            .end_group(&self.schema, self.access.compression)
+            .end_group(self.layout, &self.schema, self.access.compression)
             .map_err(|source| self.error(&file.path, source))?;
         self.upload(file, bytes)
     }
@@ -187,14 +192,15 @@ impl SortedWriter {
     }
 
     fn add(&self, path: &Path, bytes: usize, metadata: &ParquetMetaData) -> Add {
-        let date = Date32Type::to_naive_date_opt(self.pdate).unwrap_or_default();
+        let date = Date32Type::to_naive_date_opt(self.date).unwrap_or_default();
+        let partition = (self.layout.partition.to_owned(), Some(date.to_string()));
         Add {
             path: path.to_string(),
             size: i64::try_from(bytes).unwrap_or(i64::MAX),
-            partition_values: HashMap::from([(PDATE.to_owned(), Some(date.to_string()))]),
+            partition_values: HashMap::from([partition]),
             modification_time: clock::now().timestamp_millis(),
             data_change: true,
-            stats: Some(statistics(metadata).to_string()),
+            stats: Some(statistics(self.layout, metadata).to_string()),
             tags: None,
             deletion_vector: None,
             base_row_id: None,
@@ -225,6 +231,7 @@ impl FileInProgress {
     /// Ends the row group, and gives back the bytes that are to be uploaded.
     fn end_group(
         &mut self,
+        layout: &SortedFiles,
         schema: &SchemaRef,
         compression: Compression,
     ) -> Result<Bytes, ParquetError> {
@@ -242,13 +249,14 @@ impl FileInProgress {
         }
         group.close()?;
         self.group_rows = 0;
-        self.columns = columns(schema, &self.parquet, compression)?;
+        self.columns = columns(layout, schema, &self.parquet, compression)?;
         self.parquet.flush()?;
         Ok(Bytes::from(mem::take(self.parquet.inner_mut())))
     }
 }
 
 fn columns(
+    layout: &SortedFiles,
     schema: &SchemaRef,
     parquet: &SerializedFileWriter<Vec<u8>>,
     compression: Compression,
@@ -267,7 +275,7 @@ fn columns(
                     let in_runs = COLUMNS_IN_RUNS.contains(&name);
                     let repeats = if in_runs { Repeats::InRuns } else { Repeats::Anywhere };
                     let descriptor = Arc::clone(descriptor);
-                    let has_statistics = SORT_KEY.contains(&name);
+                    let has_statistics = layout.bounded.contains(&name);
                     let chunk = TextChunk::new(descriptor, repeats, has_statistics, compression);
                     ColumnInProgress::Text(Box::new(chunk))
                 }
@@ -277,14 +285,15 @@ fn columns(
         .collect())
 }
 
-/// Times are stored as differences, everything else by dictionary. Only the key columns have
-/// statistics: no other column would let a reader skip anything in this order.
+/// Times are stored as differences, everything else by dictionary. Few columns have statistics: no
+/// other would let a reader skip anything in this order.
 fn properties(
+    layout: &SortedFiles,
     schema: &Schema,
     slice_from: Option<&str>,
     compression: Compression,
 ) -> Result<WriterProperties, ParquetError> {
-    let key = SORT_KEY.iter().filter_map(|name| {
+    let key = layout.key.iter().filter_map(|name| {
         let column_idx = i32::try_from(schema.index_of(name).ok()?).ok()?;
         Some(SortingColumn { column_idx, descending: false, nulls_first: false })
     });
@@ -298,8 +307,8 @@ fn properties(
         .set_sorting_columns(Some(key.collect()))
         .set_key_value_metadata(marks)
         .set_created_by(concat!("sessionlake ", env!("CARGO_PKG_VERSION")).to_owned());
-    for name in SORT_KEY {
-        let column = ColumnPath::from(name);
+    for name in layout.bounded {
+        let column = ColumnPath::from(*name);
         builder = builder.set_column_statistics_enabled(column, EnabledStatistics::Chunk);
     }
     for field in schema.fields() {
@@ -313,11 +322,11 @@ fn properties(
     Ok(builder.build())
 }
 
-/// Statistics of a file as the Delta protocol writes them: of the key columns, from those of its
+/// Statistics of a file as the Delta protocol writes them: of the bounded columns, from those of its
 /// row groups; a column that a row group has no bounds for is left out.
-fn statistics(metadata: &ParquetMetaData) -> Value {
+fn statistics(layout: &SortedFiles, metadata: &ParquetMetaData) -> Value {
     let (mut least, mut greatest, mut nulls) = (Map::new(), Map::new(), Map::new());
-    for name in SORT_KEY {
+    for &name in layout.bounded {
         let chunks = metadata.row_groups().iter().map(|group| {
             group
                 .columns()

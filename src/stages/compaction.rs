@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Date32Array, RecordBatch};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use chrono::NaiveDate;
 use deltalake::DeltaTable;
 use deltalake::kernel::{Add, Remove, Transaction};
@@ -210,12 +210,18 @@ async fn appended(
     files: &[&DataFile],
     mut writer: FileWriter,
 ) -> Result<Vec<Add>, LakeError> {
-    let partition = access.table.partition_column();
-    let columns = schema.fields().iter().filter(|field| Some(field.name().as_str()) != partition);
-    let in_files: SchemaRef = Arc::new(Schema::new(columns.cloned().collect::<Vec<_>>()));
+    let partition = access.table.partition_column().unwrap_or_default();
+    let in_files = contracts::without_partition(schema, partition);
+    let mut opened = Vec::new();
     for file in files {
         let bytes = u64::try_from(file.bytes).unwrap_or_default();
-        let open = access.open(file.path.clone(), bytes).await?;
+        opened.push((access.open(file.path.clone(), bytes).await?, file.date));
+    }
+    if matches!(access.table, TableName::Sessions(_)) {
+        // Each was written for users of its own, so that their rows stay in key order.
+        opened.sort_by_cached_key(|(open, _)| open.users());
+    }
+    for (open, date) in opened {
         let mut reader = FileReader::new(access, &open, &in_files, (None, None), READ_ROWS)?;
         loop {
             // The reader waits for the store on the thread it is called on.
@@ -228,7 +234,7 @@ async fn appended(
             };
             reader = back;
             let Some(batch) = batch? else { break };
-            writer.write(&with_date(access, schema, &batch, file.date)?).await?;
+            writer.write(&with_date(access, schema, &batch, date)?).await?;
         }
     }
     writer.close().await

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch, new_null_array};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Date32Type, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Date32Type, Field, TimestampMicrosecondType};
 use chrono::NaiveDate;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
@@ -82,7 +82,7 @@ impl Part {
 
     fn judge(&mut self, ods: &RecordBatch) -> Result<RecordBatch, BuildError> {
         self.facts.rows_read += i64::try_from(ods.num_rows()).unwrap_or(i64::MAX);
-        let mapped = self.mapped(ods).map_err(|source| self.error(source))?;
+        let mapped = mapped(ods, &self.book.attributes).map_err(|source| self.error(source))?;
         let all: Vec<usize> = (0..ods.num_rows()).collect();
         let mut rejects = Rejects::new(ods.num_rows());
         let judged = self.judge.judge(&mapped, &all, &mut rejects);
@@ -98,35 +98,34 @@ impl Part {
         judged.map_err(|source| self.error(source))
     }
 
-    fn mapped(&self, ods: &RecordBatch) -> Result<Mapped, DataFusionError> {
-        let typed = |name: &str, data_type: &DataType| -> Result<ArrayRef, DataFusionError> {
-            Ok(cast(column(ods, name)?, data_type)?)
-        };
-        let text = |name: &str| {
-            Ok::<_, DataFusionError>(typed(name, &DataType::Utf8)?.as_string().clone())
-        };
-        let date = |name: &str| {
-            let dates = typed(name, &DataType::Date32)?;
-            Ok::<_, DataFusionError>(dates.as_primitive::<Date32Type>().clone())
-        };
-        let timestamp = typed("timestamp", &timestamp_type())?;
-        let attributes =
-            self.book.attributes.iter().map(|field| match ods.column_by_name(field.name()) {
-                Some(values) => Ok(cast(values, field.data_type())?),
-                None => Ok(new_null_array(field.data_type(), ods.num_rows())),
-            });
-        Ok(Mapped {
-            user_id: text("user_id")?,
-            product_code: text("product_code")?,
-            event_id: text("event_id")?,
-            timestamp: timestamp.as_primitive::<TimestampMicrosecondType>().clone(),
-            pdate: date(PDATE)?,
-            updated_at: date(UPDATED_AT)?,
-            attributes: attributes.collect::<Result<_, DataFusionError>>()?,
-        })
-    }
-
     fn error(&self, source: DataFusionError) -> BuildError {
         BuildError::Rows { table: self.table.clone(), source: Box::new(source) }
     }
+}
+
+/// Rows of ODS before they are judged. An attribute that the table does not have is null.
+pub(crate) fn mapped(ods: &RecordBatch, attributes: &[Field]) -> Result<Mapped, DataFusionError> {
+    let typed = |name: &str, data_type: &DataType| -> Result<ArrayRef, DataFusionError> {
+        Ok(cast(column(ods, name)?, data_type)?)
+    };
+    let text =
+        |name: &str| Ok::<_, DataFusionError>(typed(name, &DataType::Utf8)?.as_string().clone());
+    let date = |name: &str| {
+        let dates = typed(name, &DataType::Date32)?;
+        Ok::<_, DataFusionError>(dates.as_primitive::<Date32Type>().clone())
+    };
+    let timestamp = typed("timestamp", &timestamp_type())?;
+    let attributes = attributes.iter().map(|field| match ods.column_by_name(field.name()) {
+        Some(values) => Ok(cast(values, field.data_type())?),
+        None => Ok(new_null_array(field.data_type(), ods.num_rows())),
+    });
+    Ok(Mapped {
+        user_id: text("user_id")?,
+        product_code: text("product_code")?,
+        event_id: text("event_id")?,
+        timestamp: timestamp.as_primitive::<TimestampMicrosecondType>().clone(),
+        pdate: date(PDATE)?,
+        updated_at: date(UPDATED_AT)?,
+        attributes: attributes.collect::<Result<_, DataFusionError>>()?,
+    })
 }

@@ -1,7 +1,7 @@
 //! What happens to events, in order: [`ingest`], [`build`] ([`deliveries`], [`events`],
-//! [`judgement`], [`merge`], [`sessions`]), [`retention`]; [`reprocess`], which rebuilds from raw or
-//! from the [`facts`] of ODS; [`replay`], which brings entries of quarantine back; [`withdraw`],
-//! which takes a delivery back; and [`maintain`], which tidies up.
+//! [`judgement`], [`merge`], [`sessions`]), [`marts`], [`retention`]; [`reprocess`], which rebuilds
+//! from raw or from the [`facts`] of ODS; [`replay`], which brings entries of quarantine back;
+//! [`withdraw`], which takes a delivery back; and [`maintain`], which tidies up.
 
 pub mod build;
 pub mod checks;
@@ -14,6 +14,7 @@ pub mod ingest;
 pub mod judgement;
 pub mod maintain;
 pub mod mapping;
+pub mod marts;
 pub mod merge;
 pub mod quarantine;
 pub mod raw_rows;
@@ -30,6 +31,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, NaiveDate, Utc};
 
+use crate::clock;
 use crate::config::FeedConfig;
 use crate::engine::Engine;
 use crate::lake::Lake;
@@ -60,7 +62,18 @@ pub struct StageContext<'a> {
     pub started: DateTime<Utc>,
 }
 
-impl StageContext<'_> {
+impl<'a> StageContext<'a> {
+    /// What reading a feed takes: nothing is committed, so there is no run to name.
+    pub fn reading(
+        lake: &'a Lake,
+        engine: &'a Engine,
+        feed: &'a FeedConfig,
+        feeds: &'a [FeedConfig],
+    ) -> Self {
+        let (run_id, config_hash) = ("", String::new());
+        Self { lake, engine, feed, feeds, run_id, config_hash, started: clock::now() }
+    }
+
     /// What the commits of one stage say of themselves.
     pub fn provenance(
         &self,
@@ -97,7 +110,7 @@ pub struct StageOutcome {
     pub conflicting_examples: Vec<ConflictExample>,
     /// Quarantined rows by reason.
     pub quarantined: BTreeMap<String, i64>,
-    /// Rows of ODS written: new, replaced or re-sessionized.
+    /// Rows of ODS written: new, replaced or re-sessionized. Of the stage sessions: its rows written.
     pub rows_changed: Option<i64>,
     /// Source files read.
     pub read: FileTotals,

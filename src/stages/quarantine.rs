@@ -148,7 +148,7 @@ impl Quarantine {
             adds: writer.close().await?,
             removes,
             ids: commit_ids,
-            read_predicate: Some(date_predicate(&BTreeSet::from([arrival_date]))),
+            read_predicate: Some(date_predicate(UPDATED_AT, &BTreeSet::from([arrival_date]))),
             ..Change::default()
         };
         let provenance = stage.provenance("ingest", vec![]);
@@ -185,7 +185,7 @@ impl Quarantine {
         let change = Change {
             adds: writer.close().await?,
             removes: replaced.iter().map(|file| file.remove.clone()).collect(),
-            read_predicate: (!dates.is_empty()).then(|| date_predicate(&dates)),
+            read_predicate: (!dates.is_empty()).then(|| date_predicate(UPDATED_AT, &dates)),
             ids: commit_ids,
             ..Change::default()
         };
@@ -245,7 +245,7 @@ async fn rows_where(
 }
 
 /// Arrival dates as a predicate of the Delta log, for its conflict check.
-pub(crate) fn date_predicate(dates: &BTreeSet<NaiveDate>) -> String {
+pub(crate) fn date_predicate(column: &str, dates: &BTreeSet<NaiveDate>) -> String {
     let literals: Vec<String> = dates.iter().map(|date| format!("'{date}'")).collect();
-    format!("{UPDATED_AT} in ({})", literals.join(", "))
+    format!("{column} in ({})", literals.join(", "))
 }

@@ -213,7 +213,7 @@ async fn remove(
     let dates = due.dates.keys().copied().collect();
     let change = Change {
         removes: files.iter().map(|file| file.remove.clone()).collect(),
-        read_predicate: Some(date_predicate(&dates)),
+        read_predicate: Some(date_predicate(UPDATED_AT, &dates)),
         ids: commit_ids,
         ..Change::default()
     };

@@ -214,6 +214,20 @@ pub fn date_in(micros: i64, zone: Tz) -> Option<i32> {
     Some(instant.with_timezone(&zone).date_naive().num_days_from_ce() - UNIX_EPOCH_FROM_CE)
 }
 
+/// The instant or instants at which a date, days since 1970, begins in `zone`, microseconds since
+/// 1970; two where its clocks go back to midnight or across it, none where they skip it.
+pub(crate) fn midnight(date: i32, zone: Tz) -> LocalResult<i64> {
+    if zone == Tz::UTC {
+        return LocalResult::Single(i64::from(date) * MICROS_PER_DAY);
+    }
+    match NaiveDate::from_epoch_days(date) {
+        Some(date) => zone
+            .from_local_datetime(&date.and_time(NaiveTime::MIN))
+            .map(|instant| instant.timestamp_micros()),
+        None => LocalResult::None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -48,10 +48,11 @@ fn the_json_document_holds_the_run_and_its_stages_in_order() {
     assert!(!run["run_id"].as_str().unwrap().is_empty());
     let stages = run["stages"].as_array().unwrap();
     let names: Vec<&str> = stages.iter().map(|stage| stage["stage"].as_str().unwrap()).collect();
-    assert_eq!(names, ["ingest", "build", "retention"]);
+    assert_eq!(names, ["ingest", "build", "retention", "sessions"]);
     for stage in stages {
         assert_eq!(stage["feed"], "events");
-        assert_eq!(stage["arrival_date"], "2026-01-05");
+        let date = if stage["stage"] == "sessions" { Value::Null } else { "2026-01-05".into() };
+        assert_eq!(stage["arrival_date"], date);
         assert!(stage["seconds"].as_f64().unwrap() >= 0.0);
         assert!(stage["error"].is_null());
         assert_eq!(stage["config_hash"].as_str().unwrap().len(), 16);

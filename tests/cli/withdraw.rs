@@ -91,7 +91,7 @@ fn a_dry_run_tells_what_a_withdrawal_does() {
     assert_eq!(plan["withdrawn"]["rows"], 4);
     assert_eq!(plan["withdrawn"]["from"], "2026-01-05");
     let stages = run["stages"].as_array().unwrap().iter().map(|stage| stage["stage"].clone());
-    assert_eq!(stages.collect::<Vec<_>>(), ["withdraw", "reprocess"]);
+    assert_eq!(stages.collect::<Vec<_>>(), ["withdraw", "reprocess", "sessions"]);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Mutex, OnceLock};
 
 use sessionlake::lake::contracts::ODS_COLUMNS;
+use sessionlake::reference::ExpectedSession;
 
 use super::points::{
     BUILD, FORCE, INGEST, JOIN, MAINTAIN, REPROCESS, RETENTION, RUN, SETTLE, WITHDRAW,
@@ -149,6 +150,7 @@ fn aged() -> Workspace {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Contents {
     pub ods: Vec<String>,
+    pub sessions: Vec<ExpectedSession>,
     pub quarantine: Vec<String>,
     pub raw: Vec<String>,
 }
@@ -157,6 +159,7 @@ impl Contents {
     pub fn of(workspace: &Workspace) -> Self {
         Self {
             ods: workspace.ods_lines(&[&ODS_COLUMNS[..], &["note"]].concat()),
+            sessions: workspace.sessions(None),
             quarantine: workspace.quarantine_lines(&[
                 "_updated_at",
                 "stage",

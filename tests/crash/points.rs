@@ -62,6 +62,8 @@ pub const RUN_CRASHES: Crashes = Crashes {
         "retention_after_commit",
         "retention_before_commit=1*off->return",
         "retention_after_commit=1*off->return",
+        FOLLOW[0],
+        FOLLOW[1],
     ],
 };
 pub const INGEST_CRASHES: Crashes = Crashes {
@@ -81,7 +83,11 @@ pub const INGEST_CRASHES: Crashes = Crashes {
         "raw_after_commit",
     ],
 };
+/// What every command ends with that changes ODS.
+pub const FOLLOW: [&str; 2] = ["sessions_before_commit", "sessions_after_commit"];
 pub const BUILD_POINTS: &[&str] = &[
+    FOLLOW[0],
+    FOLLOW[1],
     "ods_file_before_end",
     "ods_file_after_end",
     "quarantine_before_commit",
@@ -100,6 +106,8 @@ pub const REPROCESS_CRASHES: Crashes = Crashes {
         "reprocess_after_commit",
         "quarantine_before_commit",
         "quarantine_after_commit",
+        FOLLOW[0],
+        FOLLOW[1],
     ],
 };
 pub const WITHDRAW_CRASHES: Crashes = Crashes {
@@ -113,6 +121,8 @@ pub const WITHDRAW_CRASHES: Crashes = Crashes {
         "reprocess_after_commit",
         "quarantine_before_commit",
         "quarantine_after_commit",
+        FOLLOW[0],
+        FOLLOW[1],
     ],
 };
 pub const RETENTION_CRASHES: Crashes = Crashes {
@@ -164,10 +174,12 @@ pub const ALL: [&Crashes; 10] = [
     &JOIN_CRASHES,
 ];
 /// Those of a first run, beside most of [`RUN_CRASHES`].
-pub const CREATION: [&str; 10] = [
+pub const CREATION: [&str; 12] = [
     "table_before_creation",
     "table_after_creation",
-    // Files, raw, quarantine, ods, runs.
+    // Files, raw, quarantine, ods, sessions, runs.
+    "table_before_creation=5*off->return",
+    "table_after_creation=5*off->return",
     "table_before_creation=4*off->return",
     "table_after_creation=4*off->return",
     "table_before_creation=1*off->return",

@@ -3,9 +3,11 @@
 pub mod buckets;
 pub mod changes;
 pub mod chromium;
+pub mod corruption;
 pub mod model;
 pub mod program;
 pub mod s3;
+pub mod sessions;
 pub mod workspace;
 
 /// A feed of CSV files, several for each arrival date, with one attribute.

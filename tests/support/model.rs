@@ -117,6 +117,8 @@ event_id = "{event_id}"
 timestamp = "ts"
 zone = "{zone}"
 attributes = ["kind", "note"]
+[feed.marts]
+distinct = "note"
 [feed.session]
 user_action = "{action}"
 opens_on = "{opens}"

@@ -14,6 +14,8 @@ use deltalake::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use object_store::ObjectStoreExt as _;
 use sessionlake::config::{self, Config, LoadOptions};
 use sessionlake::error::JobError;
+use sessionlake::inspect::plan::{Plan, plan};
+use sessionlake::inspect::verify::{Extent, Facts, Verification, verify};
 use sessionlake::job::{Dates, Job, Progress};
 use sessionlake::lake::ids::LatePolicy;
 use sessionlake::lake::{Lake, Requests, TableName, contracts};
@@ -138,6 +140,25 @@ impl Workspace {
         let config = self.config();
         let job = Job::new(&config, RunLog::new(), &Quiet).unwrap();
         self.runtime.block_on(job.forecast(&config.feeds[0], from, source))
+    }
+
+    /// The feed `events`, verified by what raw holds and by ODS itself: both find nothing.
+    pub fn verified(&self, extent: &Extent) -> Verification {
+        let config = self.config();
+        let verified = [Facts::Raw, Facts::Ods].map(|facts| {
+            let verified = verify(&config, &config.feeds[0], facts, extent);
+            let verified = self.runtime.block_on(verified).unwrap();
+            assert!(verified.failures().next().is_none(), "{verified:#?}");
+            verified
+        });
+        let [_, by_ods] = verified;
+        by_ods
+    }
+
+    /// What the configured session rules would change in the feed `events`.
+    pub fn plan(&self, from: Option<NaiveDate>) -> Result<Plan, JobError> {
+        let config = self.config();
+        self.runtime.block_on(plan(&config, &config.feeds[0], from))
     }
 
     /// Every file of the lake and what it holds.

@@ -194,6 +194,9 @@ max_duration = ""
 [feed.window]
 update_depth_days = 5
 lookback_days = 1
+
+[feed.marts]
+distinct = ""
 "#;
     assert_eq!(shown, expected);
 }

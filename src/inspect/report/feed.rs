@@ -17,6 +17,7 @@ use super::browser::{self, Browser};
 use super::relation::Relation;
 use super::{Asked, DATES_BY_DEFAULT, MOST_DATES, ReportError};
 use crate::config::FeedConfig;
+use crate::inspect::plan::Plan;
 use crate::engine::{Engine, queries, report_queries};
 use crate::lake::contracts::{self, PDATE};
 use crate::lake::files::by_date;
@@ -41,6 +42,11 @@ pub(super) struct FeedReport {
     quarantine: Relation,
     key_sizes: Relation,
     browser: Browser,
+    /// What the configured session rules would change.
+    pub(super) plan: Option<Plan>,
+    /// The configured session rules are not the newest recorded ones, the mapping is.
+    #[serde(skip)]
+    pub(super) has_other_rules: bool,
 }
 
 /// The event dates that are shown, and those that ODS has; none where it has no event.
@@ -67,8 +73,7 @@ struct Rules {
 
 /// Reads all that is shown of a feed, query by query.
 pub(super) async fn read(
-    lake: &Lake,
-    engine: &Engine,
+    (lake, engine): &(Lake, Engine),
     feed: &FeedConfig,
     asked: &Asked,
 ) -> Result<FeedReport, ReportError> {
@@ -103,6 +108,9 @@ pub(super) async fn read(
         browser: browser::read(&source, asked).await?,
         name: feed.name.clone(),
         dates,
+        plan: None,
+        has_other_rules: !book.differences(feed).is_empty()
+            && book.mapping_differences(feed).is_empty(),
     })
 }
 

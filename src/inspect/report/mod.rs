@@ -14,8 +14,10 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 
 use super::open;
+use super::plan::plan;
 use crate::clock;
 use crate::config::{Config, FeedConfig};
+use crate::error::JobError;
 pub use error::ReportError;
 use feed::FeedReport;
 
@@ -70,11 +72,15 @@ pub async fn report(
     config: &Config,
     feeds: &[&FeedConfig],
     asked: &Asked,
-) -> Result<Report, crate::error::JobError> {
-    let (lake, engine) = open(config)?;
+) -> Result<Report, JobError> {
+    let opened = open(config)?;
     let mut reports = Vec::new();
     for feed in feeds {
-        reports.push(feed::read(&lake, &engine, feed, asked).await?);
+        let mut of_feed = feed::read(&opened, feed, asked).await?;
+        if of_feed.has_other_rules {
+            of_feed.plan = Some(plan(config, feed, asked.from).await?);
+        }
+        reports.push(of_feed);
     }
     let keys = asked.keys + if asked.users.is_empty() { 0 } else { MOST_KEYS_OF_USERS };
     Ok(Report {

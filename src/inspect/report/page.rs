@@ -26,6 +26,7 @@ const PIECES: [(&str, &[&str]); 7] = [
             include_str!("page/figures.js"),
             include_str!("page/plots.js"),
             include_str!("page/shapes.js"),
+            include_str!("page/plan.js"),
             include_str!("page/list.js"),
             include_str!("page/browser.js"),
             include_str!("page/page.js"),

@@ -13,6 +13,7 @@ use super::rejection::RejectedFile;
 use super::taking::Decided;
 use crate::lake::TableName;
 use crate::lake::commits::{self, Change};
+use crate::lake::contracts::UPDATED_AT;
 use crate::lake::ids::{self, Ids, LatePolicy};
 use crate::stages::error::IngestError;
 use crate::stages::quarantine::date_predicate;
@@ -83,7 +84,7 @@ impl Delivery<'_> {
         adds: Vec<Add>,
         ids: Vec<Transaction>,
     ) -> Result<u64, IngestError> {
-        let read_predicate = Some(date_predicate(&BTreeSet::from([self.arrival_date])));
+        let read_predicate = Some(date_predicate(UPDATED_AT, &BTreeSet::from([self.arrival_date])));
         let change = Change { adds, ids, read_predicate, ..Change::default() };
         fail::fail_point!("raw_before_commit", |_| std::process::abort());
         let provenance = self.stage.provenance("ingest", vec![]);

@@ -11,6 +11,7 @@ use arrow::array::AsArray;
 use chrono_tz::Tz;
 
 use super::cursor::KnownCursor;
+use super::session_changes::{Move, SessionChanges};
 use crate::engine::keyed::{ATTRIBUTES, IS_USER_ACTION, Key, KeyedBatch, compare_nulls_last};
 use crate::stages::error::BuildError;
 use crate::stages::sessions::{KeyEvent, Session};
@@ -55,6 +56,16 @@ impl DateChange {
     }
 }
 
+/// What a comparison came to.
+pub(super) struct Compared {
+    /// How each event date differs, days since 1970.
+    pub(super) dates: BTreeMap<i32, DateChange>,
+    /// How the sessions differ.
+    pub(super) sessions: SessionChanges,
+    /// Dates to be read as well, for the comparison to be whole.
+    pub(super) missing: BTreeSet<i32>,
+}
+
 /// One event date of ODS as it is.
 pub(super) struct OldDate {
     /// Days since 1970.
@@ -68,6 +79,8 @@ pub(super) struct OldDate {
 /// A row of ODS as it is.
 struct OldEvent {
     pdate: i32,
+    /// Its date goes, so that the pass recomputes it.
+    is_discarded: bool,
     /// The new rows of its key stand beside it; any other stays as it is.
     is_compared: bool,
     session: Session,
@@ -93,6 +106,7 @@ pub(super) struct Comparison {
     attributes: usize,
     zone: Tz,
     changes: BTreeMap<i32, DateChange>,
+    sessions: SessionChanges,
     /// Dates to be read as well: a session that began there changes.
     missing: BTreeSet<i32>,
 }
@@ -105,8 +119,8 @@ impl Comparison {
         attributes: usize,
         zone: Tz,
     ) -> Self {
-        let (changes, missing) = (BTreeMap::new(), BTreeSet::new());
-        Self { dates, unread, attributes, zone, changes, missing }
+        let (changes, sessions) = (BTreeMap::new(), SessionChanges::default());
+        Self { dates, unread, attributes, zone, changes, sessions, missing: BTreeSet::new() }
     }
 
     /// Compares the new `events` of a key, which are all it has from the date `first_in_scope` on,
@@ -120,22 +134,23 @@ impl Comparison {
     ) -> Result<(), BuildError> {
         self.keys_before(Some(key))?;
         let old = self.take(key, first_in_scope)?;
-        self.settle(&old, events, sources);
+        let moves = self.settle(&old, events, sources);
+        self.sessions.key(key, &moves, self.zone);
         Ok(())
     }
 
     /// The keys behind the last one that has new events.
-    pub(super) fn finish(
-        mut self,
-    ) -> Result<(BTreeMap<i32, DateChange>, BTreeSet<i32>), BuildError> {
+    pub(super) fn finish(mut self) -> Result<Compared, BuildError> {
         self.keys_before(None)?;
-        Ok((self.changes, self.missing))
+        Ok(Compared { dates: self.changes, sessions: self.sessions, missing: self.missing })
     }
 
     fn keys_before(&mut self, end: Option<Key<'_>>) -> Result<(), BuildError> {
         while let Some((batch, row)) = self.first_row(end) {
-            let old = self.take(batch.key(row), i32::MAX)?;
-            self.settle(&old, &[], &[]);
+            let key = batch.key(row);
+            let old = self.take(key, i32::MAX)?;
+            let moves = self.settle(&old, &[], &[]);
+            self.sessions.key(key, &moves, self.zone);
         }
         Ok(())
     }
@@ -161,6 +176,7 @@ impl Comparison {
                     let behind = batch.keyed.first_behind(first, key).min(end);
                     old.extend((first..behind).map(|row| OldEvent {
                         pdate: *pdate,
+                        is_discarded: *is_discarded,
                         is_compared,
                         session: batch.session(self.attributes, row),
                         batch: Arc::clone(&batch.keyed),
@@ -177,8 +193,15 @@ impl Comparison {
         Ok(old)
     }
 
-    fn settle(&mut self, old: &[OldEvent], events: &[KeyEvent], sources: &[Arc<KeyedBatch>]) {
+    /// Counts how a key differs; gives back its events that are compared.
+    fn settle(
+        &mut self,
+        old: &[OldEvent],
+        events: &[KeyEvent],
+        sources: &[Arc<KeyedBatch>],
+    ) -> Vec<Move> {
         self.count_sessions(old, events);
+        let mut moves = Vec::with_capacity(events.len());
         let mut touched: BTreeSet<i64> = BTreeSet::new();
         let mut new = events.iter().peekable();
         let order = |event: &KeyEvent, old: &OldEvent| {
@@ -190,12 +213,21 @@ impl Comparison {
             while let Some(event) = new.next_if(|event| order(event, old).is_lt()) {
                 self.changes.entry(event.pdate).or_default().events_new += 1;
                 touched.extend(event.session.start_micros);
+                moves.push(appeared(event));
             }
             let Some(event) = new.next_if(|event| order(event, old).is_eq()) else {
                 self.changes.entry(old.pdate).or_default().events_removed += 1;
                 touched.extend(old.session.start_micros);
+                let before = old.session.start_micros;
+                moves.push(Move { pdate: old.pdate, is_recomputed: true, before, after: None });
                 continue;
             };
+            moves.push(Move {
+                pdate: event.pdate,
+                is_recomputed: old.is_discarded,
+                before: old.session.start_micros,
+                after: event.session.start_micros,
+            });
             if self.differs(old, event, &sources[event.origin.batch]) {
                 self.changes.entry(event.pdate).or_default().events_changed += 1;
                 touched.extend(old.session.start_micros);
@@ -205,6 +237,7 @@ impl Comparison {
         for event in new {
             self.changes.entry(event.pdate).or_default().events_new += 1;
             touched.extend(event.session.start_micros);
+            moves.push(appeared(event));
         }
         for start_micros in touched {
             let Some(date) = date_in(start_micros, self.zone) else { continue };
@@ -213,6 +246,7 @@ impl Comparison {
                 self.missing.insert(date);
             }
         }
+        moves
     }
 
     fn differs(&self, old: &OldEvent, event: &KeyEvent, batch: &KeyedBatch) -> bool {
@@ -250,4 +284,10 @@ impl Comparison {
             }
         }
     }
+}
+
+/// An event that the newer version alone holds.
+fn appeared(event: &KeyEvent) -> Move {
+    let after = event.session.start_micros;
+    Move { pdate: event.pdate, is_recomputed: true, before: None, after }
 }

@@ -20,10 +20,11 @@ use crate::stages::sessions::Session;
 
 use super::slice::SliceRules;
 
-/// A batch of ODS: the stored columns, then `time_diff_ms` and `session_start`.
+/// A batch of ODS: the stored columns, then those that whoever reads it asks for; a merge for
+/// `time_diff_ms` and `session_start`.
 #[derive(Debug)]
-pub(super) struct KnownBatch {
-    pub(super) keyed: Arc<KeyedBatch>,
+pub(in crate::stages) struct KnownBatch {
+    pub(in crate::stages) keyed: Arc<KeyedBatch>,
     flags: OnceCell<(BooleanArray, BooleanArray)>,
 }
 
@@ -75,7 +76,7 @@ pub(super) enum Source {
 }
 
 /// A position among the rows of one file.
-pub(super) struct KnownCursor {
+pub(in crate::stages) struct KnownCursor {
     source: Source,
     from: Option<String>,
     to: Option<String>,
@@ -104,17 +105,17 @@ impl KnownCursor {
     }
 
     /// The current batch, its current row and the end of what is to be read of it.
-    pub(super) fn current(&self) -> Option<(&Rc<KnownBatch>, usize, usize)> {
+    pub(in crate::stages) fn current(&self) -> Option<(&Rc<KnownBatch>, usize, usize)> {
         self.batch.as_ref().map(|batch| (batch, self.row, self.end))
     }
 
     /// The key of the current row.
-    pub(super) fn key(&self) -> Option<Key<'_>> {
+    pub(in crate::stages) fn key(&self) -> Option<Key<'_>> {
         self.batch.as_ref().map(|batch| batch.keyed.key(self.row))
     }
 
     /// Goes on to `row` of the current batch, or to the next batch at its end.
-    pub(super) fn advance_to(&mut self, row: usize) -> Result<(), BuildError> {
+    pub(in crate::stages) fn advance_to(&mut self, row: usize) -> Result<(), BuildError> {
         self.row = row;
         if self.row < self.end {
             return Ok(());

@@ -4,11 +4,11 @@ use arrow::datatypes::Field;
 use deltalake::kernel::Add;
 
 use super::cursor::{KnownCursor, Source};
+use super::known_files::{READ_ROWS, sorted_runs};
 use super::output::{DateOutput, FileOutput};
 use super::slice::{DateInput, known_columns};
-use super::{READ_ROWS, sorted_runs};
 use crate::engine::runs::SpillTarget;
-use crate::lake::contracts;
+use crate::lake::contracts::{self, ODS_FILES};
 use crate::lake::files::DataFile;
 use crate::lake::sorted_files::{FileAccess, FileReader, OpenFile, days};
 use crate::lake::sorted_writer::SortedWriter;
@@ -40,7 +40,8 @@ pub(crate) async fn join(
         // The first of them tells which users cannot be in the file, if all of them tell it.
         let slices = opened.iter().map(OpenFile::slice_from).collect::<Option<Vec<_>>>();
         let slice_from = slices.and_then(|slices| slices.into_iter().min());
-        let writer = SortedWriter::new(&access, &schema, pdate, slice_from, group_rows)?;
+        let writer =
+            SortedWriter::new(&access, &ODS_FILES, &schema, pdate, slice_from, group_rows)?;
         let output = FileOutput::new(access.table.clone(), schema, writer);
         let output = DateOutput::Files(Box::new(output));
         let mut date = DateInput { pdate, known, output: Some(output) };

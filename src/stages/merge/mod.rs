@@ -18,10 +18,12 @@
 mod candidates;
 mod comparison;
 mod conflicts;
-mod cursor;
+pub(in crate::stages) mod cursor;
 mod joining;
+pub(in crate::stages) mod known_files;
 mod output;
-mod plan;
+pub(in crate::stages) mod plan;
+mod session_changes;
 mod slice;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,14 +39,16 @@ use tokio::runtime::Handle;
 
 use candidates::CandidateReader;
 pub use candidates::candidate_schema;
+pub(crate) use candidates::{CLOSES, OPENS, PDATE_OF_CANDIDATE};
 pub use comparison::DateChange;
 use comparison::{Comparison, OldDate};
 pub use conflicts::ConflictExample;
 use conflicts::MOST_EXAMPLES;
-use cursor::{KnownCursor, Source, kept};
 pub(crate) use joining::join;
+use known_files::{KnownFile, KnownRows, Unsorted, open_files, sort_unsorted};
 use output::{DateOutput, FileOutput};
-use plan::{KnownFile, Slices, groups};
+use plan::{Slices, groups};
+pub use session_changes::{KeyChange, SessionChange, SessionChanges};
 use slice::{DateInput, DateResult, SliceInput, SlicePass, SliceResult, SliceRules, known_columns};
 
 use super::StageContext;
@@ -53,19 +57,14 @@ use super::mapping::CompiledBook;
 use super::sessions::DeliveryCounts;
 use super::timestamps::date_in;
 use crate::engine::Engine;
-use crate::engine::runs::{RunWriter, SortedRun, SpillTarget};
+use crate::engine::runs::SortedRun;
 use crate::lake::commits::MergedRows;
-use crate::lake::contracts::{self, PDATE};
+use crate::lake::contracts::{self, ODS_FILES, PDATE};
 use crate::lake::files::by_date;
 use crate::lake::rules::RuleBook;
-use crate::lake::sorted_files::{FileAccess, FileReader, OpenFile, days};
+use crate::lake::sorted_files::{FileAccess, days};
 use crate::lake::sorted_writer::SortedWriter;
-use crate::lake::{LakeError, TableName, storage};
-
-/// Footers read at a time.
-const OPEN_FILES: usize = 16;
-/// Rows of ODS decoded at a time, of each file.
-const READ_ROWS: usize = 8 * 1024;
+use crate::lake::{TableName, storage};
 
 /// Candidate events of one build, sorted, and what is known of all of them.
 #[derive(Debug, Default)]
@@ -110,6 +109,8 @@ pub struct Merged {
     pub read_files: i64,
     /// Of a pass that compares: how each event date differs, days since 1970.
     pub changes: BTreeMap<i32, DateChange>,
+    /// Of a pass that compares: how the sessions of recomputed events differ.
+    pub sessions: SessionChanges,
 }
 
 impl Merged {
@@ -277,24 +278,7 @@ impl<'a> Merge<'a> {
         dates: &BTreeSet<i32>,
     ) -> Result<BTreeMap<i32, Vec<KnownFile>>, BuildError> {
         let files = dates.iter().filter_map(|date| Some((*date, self.files.get(date)?)));
-        let files = files.flat_map(|(date, files)| files.iter().map(move |file| (date, file)));
-        let opened: Vec<(i32, KnownFile)> = futures::stream::iter(files)
-            .map(async |(date, file)| {
-                let bytes = u64::try_from(file.bytes).unwrap_or_default();
-                let open = self.access.open(file.path.clone(), bytes).await?;
-                Ok::<_, LakeError>((date, KnownFile { data: file.clone(), open }))
-            })
-            .buffer_unordered(OPEN_FILES)
-            .try_collect()
-            .await?;
-        let mut by_date: BTreeMap<i32, Vec<KnownFile>> = BTreeMap::new();
-        for (date, file) in opened {
-            by_date.entry(date).or_default().push(file);
-        }
-        for files in by_date.values_mut() {
-            files.sort_by(|left, right| left.data.path.cmp(&right.data.path));
-        }
-        Ok(by_date)
+        Ok(open_files(&self.access, files).await?)
     }
 
     /// All slices, as many side by side as there are threads.
@@ -306,8 +290,11 @@ impl<'a> Merge<'a> {
         slices: &Slices,
     ) -> Result<Vec<SliceResult>, BuildError> {
         let stop = StopOnDrop::default();
-        let unsorted = Arc::new(self.sort_unsorted(files, self.delivered_before()).await?);
-        let unsorted_old = Arc::new(self.sort_unsorted(old, None).await?);
+        let sorted = async |files, delivered_before| {
+            sort_unsorted(self.engine, &self.access, &self.stored, files, delivered_before).await
+        };
+        let unsorted = Arc::new(sorted(files, self.delivered_before()).await?);
+        let unsorted_old = Arc::new(sorted(old, None).await?);
         let unread = self.files.keys().copied().filter(|date| !old.contains_key(date));
         let unread: BTreeSet<i32> = unread.collect();
         let tasks = (0..slices.len()).map(|slice| {
@@ -374,30 +361,6 @@ impl<'a> Merge<'a> {
         rows.clamp(8 * 1024, storage::ROW_GROUP_ROWS)
     }
 
-    /// Files of other writers as sorted runs, by path.
-    async fn sort_unsorted(
-        &self,
-        files: &BTreeMap<i32, Vec<KnownFile>>,
-        delivered_before: Option<i32>,
-    ) -> Result<Unsorted, BuildError> {
-        let mut runs = BTreeMap::new();
-        for file in files.values().flatten().filter(|file| !file.open.is_sorted()) {
-            let (access, open, stored) =
-                (self.access.clone(), file.open.clone(), Arc::clone(&self.stored));
-            let target = self.engine.spill_target();
-            let path = file.data.path.to_string();
-            tracing::debug!(path, "sorting a file of another writer");
-            let task = tokio::task::spawn_blocking(move || {
-                sorted_runs(&access, &open, &stored, target, delivered_before)
-            });
-            let sorted = task.await.unwrap_or_else(|_| {
-                Err(BuildError::Stopped { table: self.access.table.clone() })
-            })?;
-            runs.insert(path, sorted);
-        }
-        Ok(runs)
-    }
-
     async fn finish(
         &self,
         files: &BTreeMap<i32, Vec<KnownFile>>,
@@ -417,6 +380,7 @@ impl<'a> Merge<'a> {
                 let of_date: &mut DateChange = merged.changes.entry(date).or_default();
                 *of_date = of_date.plus(change);
             }
+            merged.sessions = merged.sessions.and(result.sessions);
             for date in result.dates {
                 outputs.entry(date.pdate).or_default().push(date);
             }
@@ -459,27 +423,6 @@ impl<'a> Merge<'a> {
     async fn discard_files<'f>(&self, adds: impl IntoIterator<Item = &'f Add>) {
         storage::discard_files(&self.access.store, adds).await;
     }
-}
-
-/// Sorted runs of files that are not sorted, by path.
-type Unsorted = BTreeMap<String, Vec<Arc<SortedRun>>>;
-
-/// The rows of a file of another writer, sorted; on the thread it is called on.
-fn sorted_runs(
-    access: &FileAccess,
-    file: &OpenFile,
-    stored: &SchemaRef,
-    target: SpillTarget,
-    delivered_before: Option<i32>,
-) -> Result<Vec<Arc<SortedRun>>, BuildError> {
-    let mut reader = FileReader::new(access, file, stored, (None, None), READ_ROWS)?;
-    let mut writer = RunWriter::new(target);
-    while let Some(batch) = reader.next_batch()? {
-        let batch = kept(batch, delivered_before)
-            .map_err(|source| BuildError::Arrow { table: access.table.clone(), source })?;
-        writer.push(batch)?;
-    }
-    Ok(writer.finish()?.into_iter().map(Arc::new).collect())
 }
 
 /// A slice as values: what it reads, what it writes and the rules.
@@ -565,12 +508,14 @@ impl SliceFiles {
         date: &DateFiles,
         users: (Option<&str>, Option<&str>),
     ) -> Result<DateInput, BuildError> {
-        let known = self.cursors(&date.known, &self.unsorted, self.delivered_before, users)?;
+        let known = self.known(self.delivered_before);
+        let known = known.cursors(&date.known, &self.unsorted, users)?;
         let output = if date.is_written && self.compared.is_some() {
             Some(DateOutput::Nowhere)
         } else if date.is_written {
             let writer = SortedWriter::new(
                 &self.access,
+                &ODS_FILES,
                 &self.file_schema,
                 date.pdate,
                 users.0,
@@ -585,6 +530,10 @@ impl SliceFiles {
         Ok(DateInput { pdate: date.pdate, known, output })
     }
 
+    fn known(&self, delivered_before: Option<i32>) -> KnownRows<'_> {
+        KnownRows { access: &self.access, stored: &self.stored, delivered_before }
+    }
+
     fn comparison(
         &self,
         users: (Option<&str>, Option<&str>),
@@ -593,55 +542,18 @@ impl SliceFiles {
             return Ok(None);
         };
         let dates = compared.dates.iter().map(|OldFiles { pdate, is_discarded, files }| {
-            let rows = self.cursors(files, &compared.unsorted, None, users)?;
+            let rows = self.known(None).cursors(files, &compared.unsorted, users)?;
             Ok(OldDate { pdate: *pdate, is_discarded: *is_discarded, rows })
         });
         let dates = dates.collect::<Result<_, BuildError>>()?;
         let (attributes, zone) = (self.rules.book.attributes.len(), self.rules.book.zone);
         Ok(Some(Comparison::new(dates, compared.unread.clone(), attributes, zone)))
     }
-
-    fn cursors(
-        &self,
-        files: &[KnownFile],
-        unsorted: &Unsorted,
-        delivered_before: Option<i32>,
-        users: (Option<&str>, Option<&str>),
-    ) -> Result<Vec<KnownCursor>, BuildError> {
-        let mut cursors = Vec::new();
-        for file in files {
-            for source in self.sources(file, unsorted, delivered_before, users)? {
-                cursors.push(KnownCursor::new(source, users.0, users.1)?);
-            }
-        }
-        Ok(cursors)
-    }
-
-    fn sources(
-        &self,
-        file: &KnownFile,
-        unsorted: &Unsorted,
-        delivered_before: Option<i32>,
-        users: (Option<&str>, Option<&str>),
-    ) -> Result<Vec<Source>, BuildError> {
-        if let Some(runs) = unsorted.get(file.data.path.as_ref()) {
-            let readers = runs
-                .iter()
-                .map(|run| run.read(users.0, users.1).map(|reader| Source::Run(Box::new(reader))));
-            return Ok(readers.collect::<Result<_, _>>()?);
-        }
-        let reader = FileReader::new(&self.access, &file.open, &self.stored, users, READ_ROWS)?;
-        Ok(vec![Source::File {
-            reader: Box::new(reader),
-            delivered_before,
-            table: self.access.table.clone(),
-        }])
-    }
 }
 
-/// Tells the threads of a merge to stop when it is dropped, as a signal does.
+/// Tells the threads of a pass to stop when it is dropped, as a signal does.
 #[derive(Default)]
-struct StopOnDrop(Arc<AtomicBool>);
+pub(in crate::stages) struct StopOnDrop(pub(in crate::stages) Arc<AtomicBool>);
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::known_files::KnownFile;
 use crate::engine::runs::SortedRun;
-use crate::lake::files::DataFile;
 use crate::lake::sorted_files::OpenFile;
 
 /// Fewer rows are not worth a slice of their own.
@@ -16,35 +16,41 @@ const SLICE_BYTES: i64 = 128 * 1024 * 1024;
 /// Users looked at for the bounds of slices.
 const SAMPLED_USERS: usize = 4096;
 
-/// A file of ODS with its footer.
-#[derive(Debug, Clone)]
-pub(super) struct KnownFile {
-    pub(super) data: DataFile,
-    pub(super) open: OpenFile,
-}
-
 /// Slices of users in order: each begins with its user and ends before the next one's; the first
 /// begins with all users.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Slices {
+pub(in crate::stages) struct Slices {
     starts: Vec<String>,
 }
 
 impl Slices {
-    /// Keeps the slices that the files were written in, where they are enough and still even;
-    /// else cuts anew by the users of the candidates.
+    /// Slices for a merge of `runs` into files.
     pub(super) fn plan(files: &[&KnownFile], runs: &[Arc<SortedRun>], threads: usize) -> Self {
-        let rows: i64 = files.iter().map(|file| file.open.rows()).sum();
         let new_rows: usize = runs.iter().map(|run| run.rows()).sum();
-        let rows = rows.saturating_add(i64::try_from(new_rows).unwrap_or(i64::MAX));
+        let new_rows = i64::try_from(new_rows).unwrap_or(i64::MAX);
+        Self::of(files, new_rows, &sampled_users(runs), threads)
+    }
+
+    /// Slices for reading files alone.
+    pub(in crate::stages) fn of_files(files: &[&KnownFile], threads: usize) -> Self {
+        let mut users: Vec<String> =
+            files.iter().flat_map(|file| file.open.first_users()).collect();
+        users.sort_unstable();
+        Self::of(files, 0, &users, threads)
+    }
+
+    /// Keeps the slices that the files were written in, where they are enough and still even;
+    /// else cuts anew by the sampled users, which are in order.
+    fn of(files: &[&KnownFile], new_rows: i64, users: &[String], threads: usize) -> Self {
+        let rows: i64 = files.iter().map(|file| file.open.rows()).sum();
+        let rows = rows.saturating_add(new_rows);
         let by_rows = usize::try_from(rows / MIN_SLICE_ROWS).unwrap_or(1).clamp(1, threads.max(1));
         let wanted = by_rows.max(largest_date_bytes(files));
         let recorded: BTreeSet<&str> =
             files.iter().filter_map(|file| file.open.slice_from()).collect();
         let recorded = Self { starts: recorded.into_iter().map(str::to_owned).collect() };
-        let users = sampled_users(runs);
         let is_enough = recorded.len() >= wanted && recorded.len() <= wanted.saturating_mul(4);
-        if is_enough && (wanted == 1 || recorded.is_even(&users)) {
+        if is_enough && (wanted == 1 || recorded.is_even(users)) {
             return recorded;
         }
         let mut starts: Vec<String> = (1..wanted)
@@ -55,18 +61,18 @@ impl Slices {
     }
 
     /// Number of slices, at least one.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::stages) fn len(&self) -> usize {
         self.starts.len() + 1
     }
 
     /// The users of a slice as `[from, to)`; an open end is `None`.
-    pub(super) fn users(&self, slice: usize) -> (Option<&str>, Option<&str>) {
+    pub(in crate::stages) fn users(&self, slice: usize) -> (Option<&str>, Option<&str>) {
         let start = |at: usize| self.starts.get(at).map(String::as_str);
         (slice.checked_sub(1).and_then(start), start(slice))
     }
 
     /// The slices that a file may have rows of.
-    pub(super) fn of_file(&self, file: &OpenFile) -> Range<usize> {
+    pub(in crate::stages) fn of_file(&self, file: &OpenFile) -> Range<usize> {
         let slice_of = |user: &str| self.starts.partition_point(|start| start.as_str() <= user);
         match file.users() {
             Some((first, last)) => slice_of(&first)..slice_of(&last) + 1,

@@ -15,6 +15,7 @@ use super::comparison::{Comparison, DateChange};
 use super::conflicts::{ConflictExample, MOST_EXAMPLES};
 use super::cursor::{KnownBatch, KnownCursor};
 use super::output::DateOutput;
+use super::session_changes::SessionChanges;
 use crate::engine::functions::null_is_false;
 use crate::engine::keyed::{
     ATTRIBUTES, EVENT_ID, IS_USER_ACTION, Key, KeyedBatch, PRODUCT_CODE, TIMESTAMP, USER_ID,
@@ -153,6 +154,8 @@ pub(super) struct SliceResult {
     pub(super) reaches_unread: bool,
     /// How event dates differ, where the pass compares.
     pub(super) changes: BTreeMap<i32, DateChange>,
+    /// How sessions differ, where the pass compares.
+    pub(super) sessions: SessionChanges,
 }
 
 /// The pass over one slice.
@@ -372,9 +375,10 @@ impl SlicePass {
     fn close(self) -> Result<SliceResult, BuildError> {
         let mut result = self.result;
         if let Some(comparison) = self.input.comparison {
-            let (changes, missing) = comparison.finish()?;
-            result.changes = changes;
-            result.missing_outputs.extend(missing);
+            let compared = comparison.finish()?;
+            result.changes = compared.dates;
+            result.sessions = compared.sessions;
+            result.missing_outputs.extend(compared.missing);
         }
         for (date, changed_rows) in self.input.dates.into_iter().zip(self.changed_rows) {
             let pdate = date.pdate;

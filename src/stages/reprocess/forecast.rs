@@ -7,8 +7,9 @@ use serde::Serialize;
 
 use super::Attempt;
 use crate::stages::StageContext;
+use crate::stages::deliveries::Deliveries;
 use crate::stages::error::BuildError;
-use crate::stages::merge::{DateChange, date_of_days};
+use crate::stages::merge::{DateChange, Merged, SessionChanges, date_of_days};
 use crate::stages::reprocess::Request;
 
 /// How ODS would differ after a reprocess.
@@ -29,12 +30,29 @@ pub async fn forecast(
     stage: &StageContext<'_>,
     request: Request<'_>,
 ) -> Result<Forecast, BuildError> {
-    let attempt = Attempt::on_built(stage, request).await?;
-    let facts = attempt.facts().await?;
-    let merged = attempt.merge(&facts.candidates)?.comparing().run().await?;
+    let (facts, merged) = compared(stage, request).await?;
     let changes = merged.changes.into_iter().filter(|(_, change)| change.is_any());
     let dates: BTreeMap<NaiveDate, DateChange> =
         changes.filter_map(|(days, change)| Some((date_of_days(days)?, change))).collect();
     let total = dates.values().fold(DateChange::default(), |total, change| total.plus(*change));
     Ok(Forecast { rows_read: facts.rows_read, quarantined: facts.reasons, dates, total })
+}
+
+/// How the sessions of the events that a reprocess recomputes would differ. Nothing is written to
+/// the lake.
+pub async fn session_changes(
+    stage: &StageContext<'_>,
+    request: Request<'_>,
+) -> Result<SessionChanges, BuildError> {
+    Ok(compared(stage, request).await?.1.sessions)
+}
+
+async fn compared(
+    stage: &StageContext<'_>,
+    request: Request<'_>,
+) -> Result<(Deliveries, Merged), BuildError> {
+    let attempt = Attempt::on_built(stage, request).await?;
+    let facts = attempt.facts().await?;
+    let merged = attempt.merge(&facts.candidates)?.comparing().run().await?;
+    Ok((facts, merged))
 }

@@ -42,7 +42,7 @@ use crate::lake::commits::{self, Change};
 use crate::lake::contracts::{PDATE, UPDATED_AT};
 use crate::lake::ids::{self, Ids};
 use crate::lake::rules::RuleBook;
-pub use forecast::{Forecast, forecast};
+pub use forecast::{Forecast, forecast, session_changes};
 pub use quarantine::finish_quarantine;
 
 /// What ODS is recomputed from.

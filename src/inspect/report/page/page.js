@@ -4,7 +4,7 @@ const report = JSON.parse(document.getElementById("data").textContent);
 
 const SECTIONS = [
   ["summary", "Summary"], ["runs", "Runs"], ["arrivals", "Arrivals"], ["days", "Days"], ["sessions", "Sessions"],
-  ["quarantine", "Quarantine"], ["skew", "Keys"], ["browser", "Session browser"], ["rules", "Rules"],
+  ["plan", "Plan"], ["quarantine", "Quarantine"], ["skew", "Keys"], ["browser", "Session browser"], ["rules", "Rules"],
 ];
 
 function section(id, intro, ...children) {
@@ -72,7 +72,8 @@ function show(feed) {
   forgetPlots();
   const main = document.getElementById("main");
   const isEmpty = d3.sum(feed.arrivals.events) === 0;
-  const shown = isEmpty ? SECTIONS.filter(([id]) => ["runs", "quarantine"].includes(id)) : SECTIONS;
+  const isShown = (id) => (isEmpty ? ["runs", "quarantine"].includes(id) : id !== "plan" || feed.plan);
+  const shown = SECTIONS.filter(([id]) => isShown(id));
   document.getElementById("sections").replaceChildren(...shown.map(([id, title]) => el("a", { href: `#${id}` }, title)));
   if (isEmpty) {
     main.replaceChildren(emptyFeed(feed), section("runs", null, cards(runsFigure(feed))), section("quarantine", null, cards(quarantineFigure(feed))));
@@ -86,6 +87,7 @@ function show(feed) {
     section("arrivals", null, cards(arrivalsFigure(feed), delaysFigure(feed))),
     section("days", null, cards(eventsFigure(days), sessionsFigure(days), emptyShareFigure(days))),
     section("sessions", null, cards(lengthsFigure(feed), gapsFigure(feed))),
+    ...(feed.plan ? [section("plan", planNote(feed), ...planCards(feed))] : []),
     section("quarantine", null, cards(quarantineFigure(feed))),
     section("skew", null, cards(topKeysFigure(feed), keySizesFigure(feed))),
     section("browser", browserNote(feed), browser.card),

@@ -1,0 +1,98 @@
+//! A lake whose tables were written to by somebody else.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::sync::Arc;
+
+use datafusion::prelude::{SessionConfig, SessionContext};
+use deltalake::kernel::Add;
+use deltalake::parquet::arrow::ArrowWriter;
+use deltalake::parquet::file::metadata::SortingColumn;
+use deltalake::parquet::file::properties::WriterProperties;
+use sessionlake::lake::commits::{self, Change, Provenance};
+use sessionlake::lake::contracts::{PDATE, SORT_KEY};
+use sessionlake::lake::files::by_date;
+use sessionlake::lake::{Lake, TableName};
+
+use super::workspace::Workspace;
+
+/// What a data file says of its order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Says {
+    Sorted,
+    Nothing,
+}
+
+impl Workspace {
+    /// Puts what `query` makes of `rows`, the rows of one event date of `ods/events`, in their place.
+    pub fn rewrite_ods(&self, date: &str, query: &str, says: Says) {
+        let name = TableName::Ods("events".to_owned());
+        self.block_on(rewrite(
+            &self.lake(),
+            &name,
+            &self.path("lake/ods/events"),
+            date,
+            query,
+            says,
+        ));
+    }
+}
+
+async fn rewrite(
+    lake: &Lake,
+    name: &TableName,
+    folder: &std::path::Path,
+    date: &str,
+    query: &str,
+    says: Says,
+) {
+    let table = lake.load(name).await.unwrap().unwrap();
+    let mut config = SessionConfig::new();
+    config.options_mut().execution.parquet.schema_force_view_types = false;
+    config.options_mut().execution.time_zone = Some("UTC".to_owned());
+    let context = SessionContext::new_with_config(config);
+    let provider = table.table_provider().with_session(Arc::new(context.state())).await.unwrap();
+    context.register_table("ods", provider).unwrap();
+    let rows = format!("select * from ods where pdate = date '{date}'");
+    let sql = format!(
+        "with rows as ({rows}), written as ({query}) select * exclude (pdate) from written"
+    );
+    // A query may end in an order, which a query around it need not keep.
+    let sorted =
+        query.split_once("order by").map_or(String::new(), |(_, by)| format!(" order by {by}"));
+    let batches = context.sql(&format!("{sql}{sorted}")).await.unwrap().collect().await.unwrap();
+    let path = format!("pdate={date}/written-{}.parquet", uuid::Uuid::new_v4());
+    let schema = batches[0].schema();
+    let key = SORT_KEY.map(|name| {
+        let column_idx = i32::try_from(schema.index_of(name).unwrap()).unwrap();
+        SortingColumn { column_idx, descending: false, nulls_first: false }
+    });
+    let sorting = (says == Says::Sorted).then(|| key.to_vec());
+    let properties = WriterProperties::builder().set_sorting_columns(sorting).build();
+    let file = File::create(folder.join(&path)).unwrap();
+    let mut writer = ArrowWriter::try_new(file, schema, Some(properties)).unwrap();
+    for batch in &batches {
+        writer.write(batch).unwrap();
+    }
+    writer.close().unwrap();
+    let files = by_date(name, &table, PDATE).unwrap();
+    let add = Add {
+        size: i64::try_from(fs::metadata(folder.join(&path)).unwrap().len()).unwrap(),
+        path,
+        partition_values: HashMap::from([(PDATE.to_owned(), Some(date.to_owned()))]),
+        data_change: true,
+        ..Add::default()
+    };
+    let change = Change {
+        adds: vec![add],
+        removes: files[&date.parse().unwrap()].iter().map(|file| file.remove.clone()).collect(),
+        ..Change::default()
+    };
+    let provenance = Provenance {
+        run_id: "somebody".to_owned(),
+        config_hash: String::new(),
+        stage: "elsewhere",
+        input_versions: vec![],
+    };
+    commits::commit(name, &table, change, &provenance).await.unwrap();
+}
