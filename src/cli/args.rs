@@ -6,6 +6,7 @@ use chrono::NaiveDate;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::plan::PlanArgs;
+use super::report::ReportArgs;
 use super::verify::VerifyArgs;
 use crate::config::encrypted::Recipient;
 use crate::stages::ingest::outcome::FileStatus;
@@ -137,6 +138,12 @@ pub(super) enum Command {
         sessionlake sql --question sessions_per_day --format json\n  \
         echo 'select * from runs' | sessionlake sql > runs.csv")]
     Sql(super::sql::SqlArgs),
+    /// Show the lake in one HTML page: runs, arrivals, sessions, quarantine, keys
+    ///
+    /// With a browser of the sessions of the most active keys and of those of --user, and what other
+    /// session rules would change. The page holds all that it needs and asks nothing of any network.
+    #[command(after_help = "Example:\n  sessionlake report --out report.html --user u000001")]
+    Report(ReportArgs),
     /// Tell how sessions would be under other session rules, and write nothing
     ///
     /// What `reprocess --from DATE --source ods` with the same settings would do: which sessions are
