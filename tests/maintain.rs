@@ -412,10 +412,10 @@ fn one_feed_is_maintained_without_the_others() {
     many_deliveries(&workspace);
     let report = by_table(&workspace.json("maintain --feed others"));
     let tables: Vec<&String> = report.keys().collect();
-    assert_eq!(tables, ["ods/others", "quarantine/others", "raw/others"]);
+    assert_eq!(tables, ["ods/others", "quarantine/others", "raw/others", "sessions/others"]);
     assert!(workspace.live_files(&raw()).len() > MOST_SMALL_FILES);
     let all = by_table(&workspace.json("maintain"));
-    assert_eq!(all.len(), 8);
+    assert_eq!(all.len(), 10);
     assert_eq!(workspace.live_files(&raw()).len(), 1);
     let stages = workspace.lines(&TableName::Runs, &["feed", "stage", "outcome"]);
     assert!(stages.contains(&"events,maintain,done".to_owned()), "{stages:?}");

@@ -189,9 +189,10 @@ fn every_stage_that_did_something_is_recorded_in_runs() {
             format!("build,done,6,2,2,{id}"),
             format!("ingest,done,7,6,1,{id}"),
             format!("retention,up_to_date,,,,{id}"),
+            format!("sessions,done,,,,{id}"),
         ]
     );
     // A run that found nothing to do leaves no record.
     workspace.exec("run").code(0);
-    assert_eq!(workspace.lines(&TableName::Runs, &columns).len(), 3);
+    assert_eq!(workspace.lines(&TableName::Runs, &columns).len(), 4);
 }
