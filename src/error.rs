@@ -9,6 +9,7 @@ use crate::config::{ConfigError, encrypted::NotEncrypted};
 use crate::engine::EngineError;
 use crate::generate::GenerateError;
 use crate::inspect::report::ReportError;
+use crate::inspect::sql::SqlError;
 use crate::inspect::verify::VerifyError;
 use crate::lake::LakeError;
 use crate::sources::DiscoveryError;
@@ -262,6 +263,9 @@ pub enum JobError {
     /// The tables of the lake cannot be offered to queries.
     #[error("the tables of the lake cannot be made known to the query engine")]
     Catalog(#[source] Box<datafusion::error::DataFusionError>),
+    /// `sql`.
+    #[error(transparent)]
+    Sql(#[from] SqlError),
     /// The query engine cannot start.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -319,6 +323,7 @@ impl JobError {
             Self::Verify { .. } | Self::Differs { .. } => "verify",
             Self::Record(_) => "record",
             Self::Generate(_) => "generate",
+            Self::Sql(_) => "sql",
             Self::Config(_)
             | Self::UnknownFeed { .. }
             | Self::UnknownCheck { .. }
@@ -370,6 +375,7 @@ impl JobError {
             Self::Rejected { .. } => Verdict::FixData,
             Self::Generate(error) if error.is_usage() => Verdict::FixConfiguration,
             Self::Encrypt(error) if error.is_usage() => Verdict::FixConfiguration,
+            Self::Sql(error) if error.is_usage() => Verdict::FixConfiguration,
             Self::Build { source, .. }
             | Self::Sessions { source, .. }
             | Self::Retention { source, .. }

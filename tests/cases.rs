@@ -185,6 +185,7 @@ impl Case {
         );
         assert_eq!(workspace.quarantine(), [], "{way}");
         workspace.verified(&Extent::All);
+        workspace.assert_sessions_follow();
     }
 }
 

@@ -29,6 +29,7 @@ mod row_contract;
 mod rules;
 mod sessions;
 mod signals;
+mod sql;
 mod stages;
 mod usage;
 mod verify;

@@ -13,7 +13,7 @@ use deltalake::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 use sessionlake::config::Compression;
 use sessionlake::lake::commits::{self, Change, Provenance};
-use sessionlake::lake::contracts::{self, PDATE};
+use sessionlake::lake::contracts::{self, ODS_FILES, SESSION_FILES, SortedFiles};
 use sessionlake::lake::files::by_date;
 use sessionlake::lake::sorted_files::{FileAccess, days};
 use sessionlake::lake::sorted_writer::SortedWriter;
@@ -96,15 +96,14 @@ fn by_table(report: &Value) -> BTreeMap<String, Value> {
     tables.iter().map(|of| (of["table"].as_str().unwrap().to_owned(), of.clone())).collect()
 }
 
-/// Writes the files of each date of ODS anew, in slices of two users, as a build on many cores
-/// would, and commits them.
-fn cut_ods(workspace: &Workspace) {
-    let name = ods();
+/// Writes the files of each date of ODS or of sessions anew, in slices of two users, as a build on
+/// many cores would, and commits them.
+fn cut(workspace: &Workspace, name: &TableName, layout: &'static SortedFiles) {
     workspace.block_on(async {
         let lake = workspace.lake();
-        let table = lake.load(&name).await.unwrap().unwrap();
+        let table = lake.load(name).await.unwrap().unwrap();
         let stored = table.snapshot().unwrap().snapshot().arrow_schema();
-        let schema = contracts::ods_file(&contracts::attributes_of(&stored));
+        let schema = contracts::without_partition(&stored, layout.partition);
         let access = FileAccess {
             table: name.clone(),
             store: table.log_store().object_store(None),
@@ -112,24 +111,25 @@ fn cut_ods(workspace: &Workspace) {
             runtime: tokio::runtime::Handle::current(),
         };
         let mut change = Change::default();
-        for (date, files) in by_date(&name, &table, PDATE).unwrap() {
+        for (date, files) in by_date(name, &table, layout.partition).unwrap() {
             for file in files {
-                let path = workspace.path("lake/ods/events").join(file.path.as_ref());
+                let path = workspace.path("lake").join(name.to_string()).join(file.path.as_ref());
                 let (access, schema) = (access.clone(), schema.clone());
-                let slices = move || slices_of(&path, &access, &schema, days(date));
+                let slices = move || slices_of(&path, &access, layout, &schema, days(date));
                 change.adds.extend(tokio::task::spawn_blocking(slices).await.unwrap());
                 change.removes.push(file.remove);
             }
         }
-        commits::commit(&name, &table, change, &provenance()).await.unwrap();
+        commits::commit(name, &table, change, &provenance()).await.unwrap();
     });
 }
 
 fn slices_of(
     path: &Path,
     access: &FileAccess,
+    layout: &'static SortedFiles,
     schema: &arrow::datatypes::SchemaRef,
-    pdate: i32,
+    date: i32,
 ) -> Vec<deltalake::kernel::Add> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path).unwrap()).unwrap();
     let batches: Vec<_> = reader.build().unwrap().map(Result::unwrap).collect();
@@ -142,8 +142,7 @@ fn slices_of(
         let end = (first..users.len()).find(|row| slice(*row) != slice(first));
         let end = end.unwrap_or(users.len());
         let from = (first > 0).then(|| users[first].as_deref().unwrap());
-        let mut writer =
-            SortedWriter::new(access, &contracts::ODS_FILES, schema, pdate, from, 1024).unwrap();
+        let mut writer = SortedWriter::new(access, layout, schema, date, from, 1024).unwrap();
         let columns = schema.fields().iter().map(|field| {
             let column = all.column_by_name(field.name()).unwrap().slice(first, end - first);
             arrow::compute::cast(&column, field.data_type()).unwrap()
@@ -184,7 +183,7 @@ fn make_scattered() -> Workspace {
     let workspace = configured();
     many_deliveries(&workspace);
     workspace.exec("build").code(0);
-    cut_ods(&workspace);
+    cut(&workspace, &ods(), &ODS_FILES);
     // The build has written quarantine anew.
     for file in 9..18 {
         workspace.write_batch(&format!("2026-01-05/{file:02}.csv"), &batch("2026-01-05", file));
@@ -223,12 +222,32 @@ fn small_files_are_joined_and_no_row_changes() {
 }
 
 #[test]
+fn small_files_of_sessions_are_joined_in_key_order() {
+    let name = TableName::Sessions("events".to_owned());
+    let workspace = configured();
+    many_deliveries(&workspace);
+    workspace.exec("build").code(0);
+    let before = workspace.sessions(None);
+    assert_eq!(before.len(), USERS);
+    cut(&workspace, &name, &SESSION_FILES);
+    assert!(workspace.live_files(&name).len() > MOST_SMALL_FILES);
+    let report = by_table(&workspace.json("maintain"));
+    assert_eq!(report["sessions/events"]["compacted"]["dates"], 1);
+    let files = workspace.live_files(&name);
+    assert_eq!(files.len(), 1);
+    let rows = workspace.rows(&name);
+    let starts = rows.iter().flat_map(|batch| crate::support::sessions::session_rows(batch, None));
+    assert!(starts.eq(before), "rows, or their order, changed");
+}
+
+#[test]
 fn a_build_on_joined_files_is_that_of_a_lake_that_was_never_tidied() {
     let (tidied, left) = (scattered(), scattered());
     tidied.exec("maintain").code(0);
     for workspace in [&tidied, &left] {
         workspace.exec("build").code(0);
         workspace.assert_sorted();
+        workspace.assert_sessions_follow();
     }
     let [_, quarantined, built] = rows(&tidied);
     let [_, expected_quarantine, expected] = rows(&left);
@@ -246,6 +265,8 @@ fn files_of_another_writer_are_sorted_when_they_are_joined() {
     assert_eq!(rows(&workspace), before);
     assert_eq!(workspace.live_files(&ods()).len(), 1);
     workspace.assert_sorted();
+    workspace.exec("run").code(0);
+    workspace.assert_sessions_follow();
 }
 
 /// Gives the library's own writer the events of the first user, newest first, for another one.

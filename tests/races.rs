@@ -148,6 +148,7 @@ fn race(ground: &str, workspace: Workspace, default_rounds: usize) {
         alone.exec("run").code(0);
         assert_eq!(contents(&workspace), contents(&alone), "round {round} of {commands:?}");
         workspace.assert_sorted();
+        workspace.assert_sessions_follow();
     }
     let rebuilt = configured();
     for (name, bytes) in workspace.bytes_below("batches") {

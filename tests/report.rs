@@ -107,7 +107,10 @@ fn the_page_of_the_sample_lake_has_its_numbers_and_asks_nothing_of_a_network() {
         ods.iter().filter(|row| row.user_id == user && row.product_code == product).count()
     };
     assert_eq!(number(&top[0][2]), events(&top[0][0], &top[0][1]));
-    assert_eq!(number(&top[0][2]), keys.iter().map(|(user, product)| events(user, product)).max().unwrap());
+    assert_eq!(
+        number(&top[0][2]),
+        keys.iter().map(|(user, product)| events(user, product)).max().unwrap()
+    );
 
     let unlabelled = "[...document.querySelectorAll('main svg, main canvas')].filter((plot) =>
         plot.getAttribute('role') === 'img' && plot.getAttribute('aria-label')?.length > 20).length
@@ -133,7 +136,10 @@ fn the_session_browser_shows_the_sessions_of_the_chosen_key() {
     let sessions: BTreeSet<_> = rows.iter().filter_map(|row| row.session_id.as_ref()).collect();
     let about = browser.text("document.getElementById('chosen-key').nextSibling.textContent");
     let expected = format!("{} session", sessions.len());
-    assert!(about.starts_with(&expected) && about.contains(&format!("{} event", rows.len())), "{about}");
+    assert!(
+        about.starts_with(&expected) && about.contains(&format!("{} event", rows.len())),
+        "{about}"
+    );
     let newest = rows.iter().map(|row| row.timestamp_micros).max().unwrap();
     let newest = chrono::DateTime::from_timestamp_micros(newest).unwrap();
     browser.eval("document.getElementById('events').scrollTop = 1e9");
@@ -150,9 +156,11 @@ fn other_session_rules_are_planned_on_the_page() {
     browser.open(&page(&workspace, "--set session.timeout=10m"));
     let plan = workspace.json("plan --set session.timeout=10m");
     let total = &plan["feeds"][0]["total"];
-    for (name, key) in
-        [("Sessions after", "sessions_after"), ("Merged", "merged"), ("Events that move", "events_moved")]
-    {
+    for (name, key) in [
+        ("Sessions after", "sessions_after"),
+        ("Merged", "merged"),
+        ("Events that move", "events_moved"),
+    ] {
         assert_eq!(figure(&mut browser, name), total[key].to_string(), "{name}");
         assert_ne!(total[key], 0, "{name}");
     }
@@ -209,7 +217,9 @@ fn dark_and_light_are_both_readable_and_narrow_windows_have_no_sideways_scroll()
     let Some(mut browser) = Chromium::start() else { return };
     let workspace = sample();
     browser.open(&page(&workspace, ""));
-    browser.eval("document.querySelectorAll('details').forEach((details) => { details.open = true; })");
+    browser.eval(
+        "document.querySelectorAll('details').forEach((details) => { details.open = true; })",
+    );
     for (scheme, is_dark) in [("light", false), ("dark", true)] {
         browser.emulate((1400, 1000), scheme);
         browser.frames();
@@ -250,9 +260,13 @@ fn everything_is_reached_and_used_by_keyboard() {
     assert_eq!(browser.text(heading), third);
 
     browser.write("u000003");
-    let rows = browser.eval("[...document.querySelectorAll('#keys .row')].map((row) => row.innerText)");
+    let rows =
+        browser.eval("[...document.querySelectorAll('#keys .row')].map((row) => row.innerText)");
     let is_found = |row: &Value| row.as_str().unwrap().starts_with("u000003");
-    assert!(rows.as_array().is_some_and(|rows| !rows.is_empty() && rows.iter().all(is_found)), "{rows}");
+    assert!(
+        rows.as_array().is_some_and(|rows| !rows.is_empty() && rows.iter().all(is_found)),
+        "{rows}"
+    );
     browser.press("Enter");
     assert!(browser.text(heading).starts_with("u000003"));
     browser.press("Tab");
@@ -310,7 +324,10 @@ fn each_feed_has_a_tab_and_names_are_text_whatever_they_hold() {
     assert_eq!(browser.text(chosen), "two");
     browser.frames();
     let keys = browser.text("document.getElementById('keys').innerText");
-    assert!(keys.contains("</script><img src=x onerror=alert(1)>") && keys.contains("two"), "{keys}");
+    assert!(
+        keys.contains("</script><img src=x onerror=alert(1)>") && keys.contains("two"),
+        "{keys}"
+    );
     assert_eq!(browser.eval("document.querySelectorAll('img').length"), 0);
     assert_eq!(browser.complaints(), Vec::<String>::new());
 

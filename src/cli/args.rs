@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use chrono::NaiveDate;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::report::ReportArgs;
 use super::plan::PlanArgs;
+use super::report::ReportArgs;
 use super::verify::VerifyArgs;
 use crate::config::encrypted::Recipient;
 use crate::stages::ingest::outcome::FileStatus;
@@ -131,6 +131,19 @@ pub(super) enum Command {
     /// session rules would change. The page holds all that it needs and asks nothing of any network.
     #[command(after_help = "Example:\n  sessionlake report --out report.html --user u000001")]
     Report(ReportArgs),
+    /// Ask the lake in SQL: a shell on a terminal, or statements from -c, -f or standard input
+    ///
+    /// Every table is there by its name: raw.events, ods.events, sessions.events,
+    /// quarantine.events, files, runs; with clients acme.ods.events. Where one feed is meant, its
+    /// tables are also raw, ods, sessions and quarantine. at_version('ods.events', 12) and
+    /// at_time('ods.events', '2026-01-03T00:00:00Z') are a table as it was, history('ods.events')
+    /// its commits. Nothing is written without --write. Exit code 1 when a statement fails; those
+    /// behind it are not tried.
+    #[command(after_help = "Examples:\n  \
+        sessionlake sql -c 'select pdate, count(*) from ods.events group by pdate'\n  \
+        sessionlake sql --question sessions_per_day --format json\n  \
+        echo 'select * from runs' | sessionlake sql > runs.csv")]
+    Sql(super::sql::SqlArgs),
     /// Tell how sessions would be under other session rules, and write nothing
     ///
     /// What `reprocess --from DATE --source ods` with the same settings would do: which sessions are

@@ -12,6 +12,7 @@ mod quarantine;
 mod report;
 mod secret;
 mod selection;
+mod sql;
 mod verify;
 
 use std::process::ExitCode;

@@ -18,6 +18,7 @@ use crate::error::JobError;
 use crate::generate::GenerateSummary;
 use crate::inspect::doctor::Check;
 use crate::inspect::quarantine::{Count, Entry};
+use crate::inspect::sql::StatementError;
 use crate::job::error_chain;
 use crate::record::file_facts::FileFact;
 use crate::record::{Outcome, RunLog, StageRecord};
@@ -37,13 +38,22 @@ const SHORT_HASH: usize = 12;
 /// Prints an error with its causes to standard error, in the form of the log lines but whatever
 /// their filter: a collector that reads JSON finds why the command failed among them.
 pub(super) fn error(format: LogFormat, error: &JobError) {
+    told(format, error, error.stage());
+}
+
+/// As [`error`], of a statement that does not end the command.
+pub(super) fn failure(format: LogFormat, error: &StatementError) {
+    told(format, error, "sql");
+}
+
+fn told(format: LogFormat, error: &dyn std::error::Error, stage: &str) {
     let chain = error_chain(error);
     let text = match format {
         LogFormat::Text => format!("error: {chain}"),
         LogFormat::Json => json!({
             "timestamp": clock::now().to_rfc3339_opts(SecondsFormat::Micros, true),
             "level": "ERROR",
-            "fields": { "message": chain, "stage": error.stage() },
+            "fields": { "message": chain, "stage": stage },
             "target": "sessionlake",
         })
         .to_string(),

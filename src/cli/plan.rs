@@ -1,5 +1,7 @@
 //! The command `plan`.
 
+use std::fmt::Write as _;
+
 use chrono::NaiveDate;
 use clap::Args;
 use comfy_table::Table;
@@ -71,20 +73,15 @@ fn shown(plan: &Plan, asked: Option<NaiveDate>) -> String {
     let earliest = if asked.is_none() { ", the earliest of ods" } else { "" };
     let mut text = format!("{feed}: from event date {from}{earliest}, told in {seconds:.2} s\n");
     for rule in rules {
-        text.push_str(&format!("  {}: {} -> {}\n", rule.key, rule.recorded, rule.planned));
+        let _ = writeln!(text, "  {}: {} -> {}", rule.key, rule.recorded, rule.planned);
     }
     if !total.is_any() {
         text.push_str("nothing would change\n");
         return text;
     }
-    text.push_str(&format!(
-        "sessions and their events, by date and by product:\n{}\n",
-        by_part(plan)
-    ));
-    text.push_str(&format!(
-        "the keys with the most events in another session:\n{}\n",
-        by_key(plan)
-    ));
+    let (parts, keys) = (by_part(plan), by_key(plan));
+    let _ = writeln!(text, "sessions and their events, by date and by product:\n{parts}");
+    let _ = writeln!(text, "the keys with the most events in another session:\n{keys}");
     text
 }
 

@@ -96,10 +96,7 @@ fn print(format: OutputFormat, verified: &[Verification]) -> Result<(), JobError
             checks.add_row([feed.feed.as_str(), check.check, result, &check.detail]);
         }
     }
-    let mut shown = String::new();
-    if !checks.is_empty() {
-        shown.push_str(&format!("{checks}\n"));
-    }
+    let mut shown = if checks.is_empty() { String::new() } else { format!("{checks}\n") };
     for feed in verified {
         shown.push_str(&summary(feed));
         if let Some(example) = &feed.counterexample {

@@ -9,6 +9,7 @@ pub mod functions;
 pub mod identifiers;
 pub mod keyed;
 pub mod queries;
+pub mod questions;
 pub mod report_queries;
 pub mod runs;
 pub mod session_id;

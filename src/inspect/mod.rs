@@ -6,6 +6,7 @@ pub mod files;
 pub mod plan;
 pub mod quarantine;
 pub mod report;
+pub mod sql;
 pub mod verify;
 
 use crate::config::Config;

@@ -87,18 +87,6 @@ pub enum TableName {
     Runs,
 }
 
-impl TableName {
-    /// The feed whose table it is; none of `files` and `runs`.
-    pub fn feed(&self) -> Option<&str> {
-        match self {
-            Self::Raw(feed) | Self::Quarantine(feed) | Self::Ods(feed) | Self::Sessions(feed) => {
-                Some(feed)
-            }
-            Self::Files | Self::Runs => None,
-        }
-    }
-}
-
 impl fmt::Display for TableName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (layer, feed) = match self {
@@ -117,6 +105,16 @@ impl fmt::Display for TableName {
 }
 
 impl TableName {
+    /// The feed whose table it is; none of `files` and `runs`.
+    pub fn feed(&self) -> Option<&str> {
+        match self {
+            Self::Raw(feed) | Self::Quarantine(feed) | Self::Ods(feed) | Self::Sessions(feed) => {
+                Some(feed)
+            }
+            Self::Files | Self::Runs => None,
+        }
+    }
+
     /// The tables of a feed, in the order in which events go through them.
     pub fn of_feed(feed: &str) -> [Self; 4] {
         let feed = || feed.to_owned();
@@ -207,6 +205,11 @@ impl Lake {
         let mut host = self.root.clone();
         host.set_path("");
         context.register_object_store(&host, Arc::clone(&self.store) as Arc<dyn ObjectStore>);
+    }
+
+    /// Where the lake is.
+    pub fn root(&self) -> &Url {
+        &self.root
     }
 
     /// The location of one table.
@@ -348,7 +351,7 @@ impl Lake {
 
 /// The path without `..`, which stores refuse: each leads where the system would go, so a link is
 /// followed before it.
-fn without_parents(path: &Path) -> PathBuf {
+pub(crate) fn without_parents(path: &Path) -> PathBuf {
     path.components().fold(PathBuf::new(), |resolved, component| match component {
         Component::ParentDir => {
             let mut folder = resolved.canonicalize().unwrap_or(resolved);

@@ -37,7 +37,10 @@ fn a_report_replaces_the_one_before_or_leaves_it() {
     let workspace = workspace();
     workspace.exec("run").code(0);
     std::fs::write(workspace.path("report.html"), "old").unwrap();
-    workspace.exec("report --out nowhere/report.html").code(1).stderr(contains("nowhere/report.html"));
+    workspace
+        .exec("report --out nowhere/report.html")
+        .code(1)
+        .stderr(contains("nowhere/report.html"));
     workspace.exec("report --feed other").code(2).stderr(contains("events"));
     workspace.exec("report --from 2026-02-01 --to 2026-01-01").code(2).stderr(contains("is after"));
     workspace.exec("report --keys 5001").code(2).stderr(contains("5000"));
@@ -77,5 +80,8 @@ fn a_lake_that_was_never_run_has_a_report() {
     let workspace = empty_workspace();
     let page = workspace.stdout("report --out -");
     let feed = &data(&page)["feeds"][0];
-    assert_eq!((&feed["from"], &feed["rules"][0]["timeout_seconds"]), (&Value::Null, &300.0.into()));
+    assert_eq!(
+        (&feed["from"], &feed["rules"][0]["timeout_seconds"]),
+        (&Value::Null, &300.0.into())
+    );
 }

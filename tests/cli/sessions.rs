@@ -32,17 +32,10 @@ fn shown(workspace: &Workspace) -> Vec<String> {
     sessions.into_iter().map(line).collect()
 }
 
-/// Sessions are what the reference makes of ODS as it is.
-fn assert_follows(workspace: &Workspace) {
-    let expected = expected_sessions(&workspace.ods(&["note"]), None);
-    assert_eq!(workspace.sessions(None), expected);
-    workspace.assert_sessions_sorted();
-}
-
 fn deliver(workspace: &Workspace, date: &str, rows: &[&str]) {
     workspace.write_batch(&format!("{date}.csv"), &batch(rows));
     workspace.exec(&format!("run --arrival-date {date}")).code(0);
-    assert_follows(workspace);
+    workspace.assert_sessions_follow();
 }
 
 #[test]
@@ -83,7 +76,7 @@ fn a_late_event_joins_two_sessions_and_a_withdrawal_splits_them() {
     assert_eq!(shown(&workspace), ["u1 05 10:00-05 10:08 3 click+scroll"]);
     workspace.exec("withdraw --file 2026-01-06.csv --arrival-date 2026-01-06").code(0);
     assert_eq!(shown(&workspace), apart);
-    assert_follows(&workspace);
+    workspace.assert_sessions_follow();
     workspace.exec("withdraw --file 2026-01-05.csv --arrival-date 2026-01-05").code(0);
     assert_eq!(shown(&workspace), [""; 0]);
 }
@@ -95,7 +88,7 @@ fn a_reprocess_with_another_timeout_splits_sessions() {
     deliver(&workspace, "2026-01-05", &day);
     workspace.exec("reprocess --from 2026-01-05 --source ods --timeout 1m").code(0);
     assert_eq!(shown(&workspace).len(), 2);
-    assert_follows(&workspace);
+    workspace.assert_sessions_follow();
 }
 
 #[test]
@@ -201,7 +194,7 @@ fn a_table_that_lags_further_than_the_log_of_ods_reaches_is_made_anew() {
     }
     workspace.exec("run").code(0);
     assert_eq!(workspace.sessions(None), whole);
-    assert_follows(&workspace);
+    workspace.assert_sessions_follow();
 }
 
 #[test]
@@ -213,7 +206,7 @@ fn another_attribute_makes_the_table_anew_and_one_that_is_none_is_refused() {
     workspace.exec("run").code(0);
     let batches = workspace.rows(&sessions());
     assert!(batches.iter().all(|batch| batch.column_by_name("distinct_note").is_none()));
-    assert_follows(&workspace);
+    workspace.assert_sessions_follow();
     workspace.exec("run --set marts.distinct=nte").code(2).stderr(
         contains("`nte` is no attribute of the feed").and(contains("did you mean `note`?")),
     );

@@ -5,7 +5,7 @@ use predicates::str::{contains, is_empty};
 
 use super::{empty_workspace, workspace};
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 18] = [
     "run",
     "ingest",
     "build",
@@ -21,6 +21,9 @@ const COMMANDS: [&str; 15] = [
     "generate",
     "config",
     "secret",
+    "sql",
+    "plan",
+    "verify",
 ];
 
 #[test]

@@ -114,7 +114,7 @@ fn a_build_beside_a_compaction_of_ods_changes_what_it_would_alone() {
     // Raw and quarantine first, so that the compaction that waits is that of ODS.
     let parts = workspace.live_files(&ods());
     workspace.exec("maintain").code(0);
-    super::cut_ods(&workspace);
+    super::cut(&workspace, &super::ods(), &sessionlake::lake::contracts::ODS_FILES);
     assert!(parts.len() > MOST_SMALL_FILES);
     let child = about_to_join(&workspace, "ods/events");
     workspace.exec("build").code(0);

@@ -122,7 +122,8 @@ impl Chromium {
 
     /// Waits until what was asked for is drawn.
     pub fn frames(&mut self) {
-        let next = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))";
+        let next =
+            "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))";
         self.eval(&format!("{next}.then(() => {next}).then(() => true)"));
     }
 
@@ -154,7 +155,8 @@ impl Chromium {
             other => panic!("no code of {other}"),
         };
         for kind in ["rawKeyDown", "keyUp"] {
-            let event = json!({ "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code });
+            let event =
+                json!({ "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code });
             self.call("Input.dispatchKeyEvent", event);
         }
         self.frames();

@@ -5,7 +5,7 @@ use arrow::datatypes::{Date32Type, Int64Type, TimestampMicrosecondType};
 use deltalake::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use object_store::ObjectStoreExt as _;
 use sessionlake::lake::{TableName, contracts};
-use sessionlake::reference::ExpectedSession;
+use sessionlake::reference::{ExpectedSession, expected_sessions};
 
 use super::workspace::{Workspace, texts};
 
@@ -21,6 +21,16 @@ impl Workspace {
         let mut rows: Vec<ExpectedSession> = rows.collect();
         rows.sort();
         rows
+    }
+
+    /// Sessions of the feed `events` are what the reference makes of ODS as it is.
+    pub fn assert_sessions_follow(&self) {
+        let found = self.sessions(None);
+        let expected = expected_sessions(&self.ods(&[]), None);
+        assert!(found == expected, "expected:\n{expected:#?}\nfound:\n{found:#?}");
+        if !found.is_empty() {
+            self.assert_sessions_sorted();
+        }
     }
 
     /// Every data file of sessions says that it is sorted by key, and is.

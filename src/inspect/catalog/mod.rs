@@ -5,8 +5,9 @@
 //! | `ods/events` | `ods.events` |
 //! | `gardenia/ods/events`, of the client `gardenia` | `gardenia.ods.events` |
 //! | `runs`, `files` | `runs`, `files` |
-//! | those of one feed, where only one is meant | `raw`, `ods`, `quarantine` |
+//! | those of one feed, where only one is meant | `raw`, `quarantine`, `ods`, `sessions` |
 //!
+//! `sessions` also has `session_seq`, the number of a session within its key.
 //! A statement reads the log of the tables that it names, and sees their newest versions. A table
 //! that nothing has created yet has its columns and no rows. None of them can be written to.
 //!
@@ -18,6 +19,7 @@
 
 mod functions;
 pub mod history;
+mod place;
 mod read_only;
 mod schema;
 mod tables;
@@ -105,10 +107,19 @@ impl Catalog {
             .any(|(known, schemas)| known == catalog && schemas.contains_key(schema))
     }
 
-    /// The table whose folder holds `path` of the store, if it was asked for its past since the
-    /// last call, and the version.
-    pub fn travelled(&self, path: &str) -> Option<(TableName, u64)> {
-        self.tables.travelled(path)
+    /// Whether a path or URL lies within the lake.
+    pub fn holds_place(&self, location: &str) -> bool {
+        place::is_within(self.tables.lake().root(), location)
+    }
+
+    /// A statement begins: it has asked for no past yet.
+    pub fn begin(&self) {
+        self.tables.begin();
+    }
+
+    /// The table and version that this statement asked for and whose folder `message` names.
+    pub fn travelled(&self, message: &str) -> Option<(TableName, u64)> {
+        self.tables.travelled(message)
     }
 }
 

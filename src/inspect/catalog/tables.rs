@@ -1,25 +1,29 @@
 //! The tables by name, and how each is read.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::datatypes::SchemaRef;
-use datafusion::catalog::TableProvider;
+use datafusion::catalog::{MemoryCatalogProviderList, TableProvider};
 use datafusion::common::{ResolvedTableReference, TableReference};
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::error::DataFusionError;
-use datafusion::execution::SessionState;
+use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::prelude::SessionContext;
 use deltalake::DeltaTable;
 
 use super::read_only::ReadOnly;
 use super::{Names, ROOT_CATALOG, ROOT_SCHEMA};
 use crate::config::{FeedConfig, client_and_name};
+use crate::engine::queries::NUMBERED_SESSIONS;
 use crate::error::JobError;
 use crate::lake::{Lake, LakeError, TableName, contracts};
 use crate::stages::checks::columns_of;
 
 type Provider = Arc<dyn TableProvider>;
+
+/// The versions that a statement asked for, by the folder of their table.
+type Travels = BTreeMap<String, (TableName, u64)>;
 
 /// What every schema and function knows of the lake.
 #[derive(Debug)]
@@ -31,7 +35,7 @@ pub(super) struct Tables {
     own: Names,
     /// The settings of scans. It knows no table, or it would know itself.
     reader: Arc<SessionState>,
-    travelled: Mutex<BTreeMap<String, (TableName, u64)>>,
+    travelled: Mutex<Travels>,
 }
 
 impl Tables {
@@ -105,10 +109,26 @@ impl Tables {
     /// The newest version; of a table that nothing has created yet its columns.
     pub(super) async fn newest(&self, name: &TableName) -> Result<Provider, DataFusionError> {
         let table = self.lake.load(name).await.map_err(external)?;
-        match table {
-            Some(table) => self.provider(name, &table).await,
-            None => Ok(Arc::new(EmptyTable::new(self.columns(name).map_err(external)?))),
+        let provider = match table {
+            Some(table) => self.provider(name, &table).await?,
+            None => Arc::new(EmptyTable::new(self.columns(name).map_err(external)?)),
+        };
+        match name {
+            TableName::Sessions(_) => self.numbered(provider).await,
+            _ => Ok(provider),
         }
+    }
+
+    /// Sessions with `session_seq`, which no table holds.
+    async fn numbered(&self, sessions: Provider) -> Result<Provider, DataFusionError> {
+        let config = self.reader.config().clone().with_create_default_catalog_and_schema(true);
+        let state = SessionStateBuilder::new_from_existing(self.reader.as_ref().clone())
+            .with_config(config)
+            .with_catalog_list(Arc::new(MemoryCatalogProviderList::new()))
+            .build();
+        let context = SessionContext::new_with_state(state);
+        context.register_table("sessions", sessions)?;
+        Ok(context.sql(NUMBERED_SESSIONS).await?.into_view())
     }
 
     /// The columns of a table that is not there yet.
@@ -139,16 +159,25 @@ impl Tables {
 
     fn remember(&self, name: &TableName, version: u64) -> Result<(), DataFusionError> {
         let folder = self.lake.location(name).map_err(external)?;
-        let mut travelled = self.travelled.lock().unwrap_or_else(PoisonError::into_inner);
-        travelled.insert(folder.path().trim_matches('/').to_owned(), (name.clone(), version));
+        let folder = match folder.to_file_path() {
+            Ok(folder) => folder.display().to_string(),
+            Err(()) => folder.path().to_owned(),
+        };
+        self.travels().insert(folder.trim_matches('/').to_owned(), (name.clone(), version));
         Ok(())
     }
 
-    pub(super) fn travelled(&self, path: &str) -> Option<(TableName, u64)> {
-        let mut travelled = self.travelled.lock().unwrap_or_else(PoisonError::into_inner);
-        let travelled = std::mem::take(&mut *travelled);
-        let path = path.trim_matches('/');
-        travelled.into_iter().find(|(folder, _)| path.starts_with(&**folder)).map(|(_, at)| at)
+    pub(super) fn begin(&self) {
+        self.travels().clear();
+    }
+
+    pub(super) fn travelled(&self, message: &str) -> Option<(TableName, u64)> {
+        let travels = self.travels();
+        travels.iter().find(|(folder, _)| message.contains(&**folder)).map(|(_, at)| at.clone())
+    }
+
+    fn travels(&self) -> MutexGuard<'_, Travels> {
+        self.travelled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn lake(&self) -> &Lake {
@@ -174,13 +203,9 @@ pub(super) enum Moment {
     Time(i64),
 }
 
-fn layers(feed: &FeedConfig) -> [(&'static str, TableName); 3] {
-    let name = || feed.name.clone();
-    [
-        ("raw", TableName::Raw(name())),
-        ("ods", TableName::Ods(name())),
-        ("quarantine", TableName::Quarantine(name())),
-    ]
+/// The tables of a feed by their layer.
+fn layers(feed: &FeedConfig) -> impl Iterator<Item = (&'static str, TableName)> {
+    ["raw", "quarantine", "ods", "sessions"].into_iter().zip(TableName::of_feed(&feed.name))
 }
 
 /// What a statement fails with where the lake is why.
