@@ -125,6 +125,12 @@ pub(super) enum Command {
     /// brought. Exit code 3 when a check of severity error found rows.
     #[command(after_help = "Example:\n  sessionlake check --check break_inside_session")]
     Check(CheckArgs),
+    /// Show the lake in one HTML page: runs, arrivals, sessions, quarantine, keys
+    ///
+    /// With a browser of the sessions of the most active keys and of those of --user, and what other
+    /// session rules would change. The page holds all that it needs and asks nothing of any network.
+    #[command(after_help = "Example:\n  sessionlake report --out report.html --user u000001")]
+    Report(ReportArgs),
     /// Ask the lake in SQL: a shell on a terminal, or statements from -c, -f or standard input
     ///
     /// Every table is there by its name: raw.events, ods.events, sessions.events,
@@ -138,12 +144,6 @@ pub(super) enum Command {
         sessionlake sql --question sessions_per_day --format json\n  \
         echo 'select * from runs' | sessionlake sql > runs.csv")]
     Sql(super::sql::SqlArgs),
-    /// Show the lake in one HTML page: runs, arrivals, sessions, quarantine, keys
-    ///
-    /// With a browser of the sessions of the most active keys and of those of --user, and what other
-    /// session rules would change. The page holds all that it needs and asks nothing of any network.
-    #[command(after_help = "Example:\n  sessionlake report --out report.html --user u000001")]
-    Report(ReportArgs),
     /// Tell how sessions would be under other session rules, and write nothing
     ///
     /// What `reprocess --from DATE --source ods` with the same settings would do: which sessions are

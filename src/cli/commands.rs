@@ -78,8 +78,8 @@ pub(super) async fn execute(arguments: Arguments) -> Result<Ended, JobError> {
         Command::Maintain(args) => maintain::maintain(&global, &args).await,
         Command::Quarantine { command } => quarantine::quarantine(&global, command).await,
         Command::Files(args) => files::files(&global, &args).await,
-        Command::Sql(args) => sql::sql(&global, args).await,
         Command::Report(args) => report::report(&global, args).await,
+        Command::Sql(args) => sql::sql(&global, args).await,
         Command::Reprocess(args) => {
             let action = Action::Reprocess(args.from, source(args.source));
             on_feeds(&global, &args.feeds, action).await

@@ -71,5 +71,5 @@ function planCards(feed) {
 
 function planNote(feed) {
   const rules = feed.plan.rules.map((rule) => `${rule.key} ${rule.planned} instead of ${rule.recorded}`).join(", ");
-  return `What the rules of the configuration would change from event date ${feed.plan.from} on: ${rules}. Nothing was changed; reprocess does.`;
+  return `What the rules of the configuration would change from event date ${feed.plan.from} on: ${rules}. Nothing is changed before a reprocess.`;
 }
