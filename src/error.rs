@@ -8,6 +8,7 @@ use chrono::NaiveDate;
 use crate::config::{ConfigError, encrypted::NotEncrypted};
 use crate::engine::EngineError;
 use crate::generate::GenerateError;
+use crate::inspect::report::ReportError;
 use crate::inspect::sql::SqlError;
 use crate::inspect::verify::VerifyError;
 use crate::lake::LakeError;
@@ -256,6 +257,9 @@ pub enum JobError {
     /// A table outside of a stage.
     #[error(transparent)]
     Lake(#[from] LakeError),
+    /// `report`.
+    #[error(transparent)]
+    Report(#[from] ReportError),
     /// The tables of the lake cannot be offered to queries.
     #[error("the tables of the lake cannot be made known to the query engine")]
     Catalog(#[source] Box<datafusion::error::DataFusionError>),
@@ -337,6 +341,7 @@ impl JobError {
             | Self::Output { .. }
             | Self::Runtime(_) => "start",
             Self::Unhealthy { .. } => "doctor",
+            Self::Report(_) => "report",
         }
     }
 
@@ -384,7 +389,9 @@ impl JobError {
             Self::Ingest { source: IngestError::Build(source), .. }
             | Self::Ingest { source: IngestError::Quarantine(source), .. } => of_build(source),
             Self::Ingest { source: IngestError::Lake(source), .. } => of_lake(source),
-            Self::Lake(source) | Self::Record(source) => of_lake(source),
+            Self::Lake(source) | Self::Record(source) | Self::Report(ReportError::Lake(source)) => {
+                of_lake(source)
+            }
             Self::Verify { source: VerifyError::Build(source), .. } => of_build(source),
             Self::Verify { source: VerifyError::Lake(source), .. } => of_lake(source),
             Self::ChecksFailed { .. } => Verdict::FixData,

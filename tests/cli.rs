@@ -22,6 +22,7 @@ mod printed;
 mod quarantine;
 mod reject_folder;
 mod replay;
+mod report;
 mod reprocess;
 mod retention;
 mod row_contract;

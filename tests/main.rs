@@ -13,6 +13,7 @@
 //! - `object_storage`: the lake on S3 servers, as on a disk, and with faults in between.
 //! - `races`: four processes at a time with random commands on one lake.
 //! - `real_data`: a year of retail and a git history, compared with the reference.
+//! - `report`: the page of a lake in a real browser: numbers, colours, keyboard, size.
 //! - `scope_law`: ten thousand histories on winners, scope and sessions of a key alone.
 //! - `secrets`: values by reference: found, never printed, never recorded.
 //! - `window_function`: the SQL function beside the walk that ODS is built with.
@@ -40,6 +41,7 @@ mod merge;
 mod object_storage;
 mod races;
 mod real_data;
+mod report;
 mod scope_law;
 mod secrets;
 mod support;

@@ -6,6 +6,7 @@ use chrono::NaiveDate;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::plan::PlanArgs;
+use super::report::ReportArgs;
 use super::verify::VerifyArgs;
 use crate::config::encrypted::Recipient;
 use crate::stages::ingest::outcome::FileStatus;
@@ -124,6 +125,12 @@ pub(super) enum Command {
     /// brought. Exit code 3 when a check of severity error found rows.
     #[command(after_help = "Example:\n  sessionlake check --check break_inside_session")]
     Check(CheckArgs),
+    /// Show the lake in one HTML page: runs, arrivals, sessions, quarantine, keys
+    ///
+    /// With a browser of the sessions of the most active keys and of those of --user, and what other
+    /// session rules would change. The page holds all that it needs and asks nothing of any network.
+    #[command(after_help = "Example:\n  sessionlake report --out report.html --user u000001")]
+    Report(ReportArgs),
     /// Ask the lake in SQL: a shell on a terminal, or statements from -c, -f or standard input
     ///
     /// Every table is there by its name: raw.events, ods.events, sessions.events,

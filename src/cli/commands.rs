@@ -10,7 +10,7 @@ use super::args::{
 };
 use super::progress::Bar;
 use super::selection::select;
-use super::{check, files, maintain, output, plan, quarantine, secret, sql, verify};
+use super::{check, files, maintain, output, plan, quarantine, report, secret, sql, verify};
 use crate::config::{self, Config, FeedConfig, LoadOptions};
 use crate::engine::Engine;
 use crate::error::{JobError, Verdict};
@@ -78,6 +78,7 @@ pub(super) async fn execute(arguments: Arguments) -> Result<Ended, JobError> {
         Command::Maintain(args) => maintain::maintain(&global, &args).await,
         Command::Quarantine { command } => quarantine::quarantine(&global, command).await,
         Command::Files(args) => files::files(&global, &args).await,
+        Command::Report(args) => report::report(&global, args).await,
         Command::Sql(args) => sql::sql(&global, args).await,
         Command::Reprocess(args) => {
             let action = Action::Reprocess(args.from, source(args.source));

@@ -9,6 +9,7 @@ mod output;
 mod plan;
 mod progress;
 mod quarantine;
+mod report;
 mod secret;
 mod selection;
 mod sql;

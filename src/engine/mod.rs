@@ -10,6 +10,7 @@ pub mod identifiers;
 pub mod keyed;
 pub mod queries;
 pub mod questions;
+pub mod report_queries;
 pub mod runs;
 pub mod session_id;
 pub mod session_start;

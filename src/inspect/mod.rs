@@ -5,6 +5,7 @@ pub mod doctor;
 pub mod files;
 pub mod plan;
 pub mod quarantine;
+pub mod report;
 pub mod sql;
 pub mod verify;
 

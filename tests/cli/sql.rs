@@ -51,14 +51,8 @@ fn piped(workspace: &Workspace, arguments: &[&str], input: &str) -> Assert {
 fn every_table_of_the_lake_is_there() {
     let workspace = built();
     let listed = stdout_of(&sql(&workspace, &["-c", "\\d"]).code(0));
-    let tables = [
-        "files",
-        "ods.events",
-        "quarantine.events",
-        "raw.events",
-        "runs",
-        "sessions.events",
-    ];
+    let tables =
+        ["files", "ods.events", "quarantine.events", "raw.events", "runs", "sessions.events"];
     assert_eq!(listed.lines().collect::<Vec<_>>(), tables);
     let shown = stdout_of(&sql(&workspace, &["-c", "show tables"]).code(0));
     for table in tables {
@@ -79,7 +73,9 @@ fn every_table_of_the_lake_is_there() {
 #[test]
 fn a_lake_without_any_table_answers_with_no_rows() {
     let workspace = empty_workspace();
-    for table in ["raw.events", "ods.events", "sessions.events", "quarantine.events", "runs", "files"] {
+    for table in
+        ["raw.events", "ods.events", "sessions.events", "quarantine.events", "runs", "files"]
+    {
         assert_eq!(lines(&workspace, &format!("select count(*) from {table}")), ["0"], "{table}");
     }
     let none = lines(&workspace, "select user_id, note, session_start from ods.events");
@@ -105,7 +101,9 @@ fn a_client_is_a_catalog_and_one_feed_is_known_by_its_layers() {
     assert_eq!(count("\"acme-eu\".ods.events"), ["1"]);
     assert_eq!(count("gardenia.sessions.events"), count("gardenia.sessions.events"));
     let listed = stdout_of(&sql(&workspace, &["-c", "\\d"]).code(0));
-    assert!(listed.contains("\"acme-eu\".ods.events\n") && listed.contains("\ngardenia.ods.events\n"));
+    assert!(
+        listed.contains("\"acme-eu\".ods.events\n") && listed.contains("\ngardenia.ods.events\n")
+    );
     // Alone, a layer is of one feed.
     let one = ["--client", "gardenia", "-c", "select count(*) from ods"];
     assert_eq!(stdout_of(&sql(&workspace, &one).code(0)), "count(*)\n2\n");
@@ -121,7 +119,8 @@ fn our_functions_are_there() {
     let starts = "select user_id, timestamp, session_start(timestamp, is_user_action, false, \
         cast(null as timestamp), interval '5 minutes', cast(null as interval)) over (partition by \
         user_id, product_code order by timestamp, event_id) as computed, session_start from ods";
-    let differs = format!("select count(*) from ({starts}) where computed is distinct from session_start");
+    let differs =
+        format!("select count(*) from ({starts}) where computed is distinct from session_start");
     assert_eq!(lines(&workspace, &differs), ["0"]);
     let ids = "select count(*) from ods where session_id is distinct from \
         session_id(user_id, product_code, session_start)";
@@ -132,9 +131,8 @@ fn our_functions_are_there() {
 fn every_format_is_as_it_says() {
     let workspace = built();
     let statement = "select user_id, note from ods order by user_id, timestamp limit 2";
-    let printed = |format: &str| {
-        stdout_of(&sql(&workspace, &["--format", format, "-c", statement]).code(0))
-    };
+    let printed =
+        |format: &str| stdout_of(&sql(&workspace, &["--format", format, "-c", statement]).code(0));
     assert_eq!(printed("csv"), "user_id,note\nu1,a\nu1,late\n");
     assert_eq!(printed("tsv"), "user_id\tnote\nu1\ta\nu1\tlate\n");
     let rows = json!([{ "user_id": "u1", "note": "a" }, { "user_id": "u1", "note": "late" }]);
@@ -160,7 +158,10 @@ fn no_rows_are_a_header_or_an_empty_array_and_a_null_is_written() {
     assert_eq!(printed("csv", nothing), "user_id,note\n");
     assert_eq!(printed("json", nothing), "[]\n");
     assert_eq!(printed("nd-json", nothing), "");
-    assert_eq!(printed("nd-json", "select 1 as a, cast(null as text) as b"), "{\"a\":1,\"b\":null}\n");
+    assert_eq!(
+        printed("nd-json", "select 1 as a, cast(null as text) as b"),
+        "{\"a\":1,\"b\":null}\n"
+    );
     let nested = "select make_array('a', null, 'b;\"') as list, cast(null as int) as none";
     assert_eq!(printed("csv", nested), "list,none\n\"[\"\"a\"\",null,\"\"b;\\\"\"\"\"]\",\n");
     assert_eq!(printed("csv", "set datafusion.execution.batch_size = 100"), "");
@@ -183,13 +184,15 @@ fn statements_come_from_options_files_and_standard_input() {
     let workspace = built();
     std::fs::write(workspace.path("a.sql"), "-- a; b\nselect 1 as a;\nselect ';' as b").unwrap();
     std::fs::write(workspace.path("c.sql"), "select 3 as c;").unwrap();
-    let from_files = sql(&workspace, &["-f", "a.sql", "-f", "c.sql", "-c", "select 4 as d; select 5"]);
+    let from_files =
+        sql(&workspace, &["-f", "a.sql", "-f", "c.sql", "-c", "select 4 as d; select 5"]);
     assert_eq!(stdout_of(&from_files.code(0)), "a\n1\nb\n;\nc\n3\nd\n4\nInt64(5)\n5\n");
     let from_input = piped(&workspace, &[], "select 1 as a;\n\n-- that is all\n");
     assert_eq!(stdout_of(&from_input.code(0)), "a\n1\n");
     let dash = piped(&workspace, &["-f", "-"], "select 1 as a");
     assert_eq!(stdout_of(&dash.code(0)), "a\n1\n");
-    let commands = piped(&workspace, &[], "\\pset format nd-json\nselect 1 as a;\n\\q\nselect nothing;");
+    let commands =
+        piped(&workspace, &[], "\\pset format nd-json\nselect 1 as a;\n\\q\nselect nothing;");
     assert_eq!(stdout_of(&commands.code(0)), "format is nd-json\n{\"a\":1}\n");
     piped(&workspace, &[], "").code(0).stdout(is_empty());
 }
@@ -257,8 +260,9 @@ fn a_reader_that_leaves_ends_it_quietly() {
     let workspace = empty_workspace();
     for format in ["csv", "json", "nd-json"] {
         let many = "select value, repeat('x', 100) from generate_series(1, 100000000)";
-        let mut child =
-            command(&workspace, &["--format", format, "-c", many, "-c", "select 2"]).spawn().unwrap();
+        let mut child = command(&workspace, &["--format", format, "-c", many, "-c", "select 2"])
+            .spawn()
+            .unwrap();
         let mut first = [0; 100];
         child.stdout.take().unwrap().read_exact(&mut first).unwrap();
         let ended = child.wait_with_output().unwrap();

@@ -5,7 +5,7 @@ use predicates::str::{contains, is_empty};
 
 use super::{empty_workspace, workspace};
 
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 18] = [
     "run",
     "ingest",
     "build",
@@ -15,6 +15,7 @@ const COMMANDS: [&str; 17] = [
     "maintain",
     "files",
     "quarantine",
+    "report",
     "check",
     "doctor",
     "generate",

@@ -2,6 +2,7 @@
 
 pub mod buckets;
 pub mod changes;
+pub mod chromium;
 pub mod corruption;
 pub mod model;
 pub mod program;

@@ -275,7 +275,6 @@ pub(crate) fn columns_of(
     match name {
         TableName::Raw(_) => raw_schema(feed),
         TableName::Ods(_) => ods_schema(context, feed),
-        TableName::Sessions(_) => Ok(contracts::sessions(feed.marts.distinct.as_deref())),
         TableName::Quarantine(_) => Ok(contracts::quarantine()),
         TableName::Sessions(_) => Ok(contracts::sessions(feed.marts.distinct.as_deref())),
         TableName::Files => Ok(contracts::files()),

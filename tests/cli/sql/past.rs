@@ -73,22 +73,24 @@ fn what_is_not_kept_is_said_so() {
     // A log that begins with a checkpoint.
     let name = TableName::Ods("events".to_owned());
     let table = workspace.block_on(async { workspace.lake().load(&name).await.unwrap().unwrap() });
-    workspace.block_on(async { deltalake::checkpoints::create_checkpoint(&table, None).await.unwrap() });
+    workspace
+        .block_on(async { deltalake::checkpoints::create_checkpoint(&table, None).await.unwrap() });
     let log = workspace.path("lake/ods/events/_delta_log");
     for version in 0..table.version().unwrap() {
         std::fs::remove_file(log.join(format!("{version:020}.json"))).unwrap();
     }
-    failed("select * from at_version('ods.events', 0)").stderr(contains(
-        "version 0 of ods/events is not kept any more",
-    ));
-    failed("select * from at_time('ods.events', '2020-01-01')").stderr(contains("is not kept any more"));
+    failed("select * from at_version('ods.events', 0)")
+        .stderr(contains("version 0 of ods/events is not kept any more"));
+    failed("select * from at_time('ods.events', '2020-01-01')")
+        .stderr(contains("is not kept any more"));
     assert_eq!(lines(&workspace, "select count(*) from history('ods.events')"), ["1"]);
 }
 
 #[test]
 fn an_old_version_whose_files_have_gone_is_said_so() {
     let workspace = built();
-    let versions = "select version from history('ods.events') where stage = 'build' order by version";
+    let versions =
+        "select version from history('ods.events') where stage = 'build' order by version";
     let first = lines(&workspace, versions).remove(0);
     let files = |version: &str| -> Vec<String> {
         let name = TableName::Ods("events".to_owned());
@@ -100,7 +102,8 @@ fn an_old_version_whose_files_have_gone_is_said_so() {
         })
     };
     let newest = workspace.live_files(&TableName::Ods("events".to_owned()));
-    let gone: Vec<String> = files(&first).into_iter().filter(|file| !newest.contains(file)).collect();
+    let gone: Vec<String> =
+        files(&first).into_iter().filter(|file| !newest.contains(file)).collect();
     assert!(!gone.is_empty());
     for file in gone {
         std::fs::remove_file(workspace.path("lake/ods/events").join(file)).unwrap();

@@ -108,7 +108,8 @@ fn empty_sessions_and_duplicates_are_counted() {
 #[test]
 fn another_feed_is_asked_about_with_feed() {
     let workspace = empty_workspace();
-    let second = CONFIGURATION.replace("\"events\"", "\"orders\"").replace("batches/", "batches/o-");
+    let second =
+        CONFIGURATION.replace("\"events\"", "\"orders\"").replace("batches/", "batches/o-");
     workspace.configure(&format!("{CONFIGURATION}{second}"));
     workspace.write_batch("o-2026-01-05.csv", &batch(&["u9,click,2026-01-05T10:00:00Z,a"]));
     workspace.exec("run --feed orders").code(0);
