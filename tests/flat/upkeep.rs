@@ -282,7 +282,7 @@ fn records_of_runs_survive_a_crash_while_they_are_joined() {
         assert_eq!(program.unwrap().status.signal(), Some(SIGABRT), "{point} was not reached");
         let crashed = recorded_runs(&workspace);
         assert!(before.iter().all(|run| crashed.contains(run)), "{point}");
-        assert_eq!(crashed.len(), 30 + 3, "{point}: the run itself has three stages");
+        assert_eq!(crashed.len(), 30 + 4, "{point}: the run itself has four stages");
         assert_eq!(active_files(&workspace, &TableName::Runs), files, "{point}");
         let later = record_runs(&workspace, 1, 0);
         assert_eq!(recorded_runs(&workspace).len(), crashed.len() + later.len(), "{point}");
