@@ -4,6 +4,9 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
+use arrow::compute::cast;
+use arrow::datatypes::Schema;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use deltalake::kernel::Add;
 use deltalake::parquet::arrow::ArrowWriter;
@@ -52,6 +55,7 @@ async fn rewrite(
     config.options_mut().execution.time_zone = Some("UTC".to_owned());
     let context = SessionContext::new_with_config(config);
     let provider = table.table_provider().with_session(Arc::new(context.state())).await.unwrap();
+    let whole = provider.schema();
     context.register_table("ods", provider).unwrap();
     let rows = format!("select * from ods where pdate = date '{date}'");
     let sql = format!(
@@ -61,6 +65,7 @@ async fn rewrite(
     let sorted =
         query.split_once("order by").map_or(String::new(), |(_, by)| format!(" order by {by}"));
     let batches = context.sql(&format!("{sql}{sorted}")).await.unwrap().collect().await.unwrap();
+    let batches: Vec<RecordBatch> = batches.iter().map(|batch| typed(batch, &whole)).collect();
     let path = format!("pdate={date}/written-{}.parquet", uuid::Uuid::new_v4());
     let schema = batches[0].schema();
     let key = SORT_KEY.map(|name| {
@@ -95,4 +100,14 @@ async fn rewrite(
         input_versions: vec![],
     };
     commits::commit(name, &table, change, &provenance).await.unwrap();
+}
+
+/// The columns of a batch in the types of the table.
+fn typed(batch: &RecordBatch, table: &Schema) -> RecordBatch {
+    let schema = batch.schema();
+    let columns = schema.fields().iter().zip(batch.columns()).map(|(field, column)| {
+        let field = table.field_with_name(field.name()).unwrap();
+        (field.name().clone(), cast(column, field.data_type()).unwrap())
+    });
+    RecordBatch::try_from_iter(columns.collect::<Vec<_>>()).unwrap()
 }
