@@ -375,6 +375,7 @@ fn a_hundred_thousand_sessions_do_not_freeze_the_page() {
     assert!(about.starts_with("100,000 sessions, 200,000 events"), "{about}");
     browser.eval("document.getElementById('spans').focus()");
     browser.press("End");
+    bounded(&mut browser);
     let last = "[...document.querySelectorAll('#spans .row')].at(-1)";
     assert_eq!(browser.text(&format!("{last}.getAttribute('aria-posinset')")), "100000");
     assert!(browser.text(&format!("{last}.innerText")).starts_with("2026-01-01 00:00:00"));

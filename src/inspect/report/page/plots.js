@@ -13,9 +13,9 @@ function runsFigure(feed) {
   const shown = [...bars.values()].slice(-60);
   const isShown = new Set(shown.map(({ bar }) => bar));
   const label = new Map(shown.map(({ bar, date }) => [bar, date]));
-  const names = ["ingest", "build", "retention"];
+  const names = ["ingest", "build", "sessions", "retention"];
   const kinds = [...names, "other"];
-  const colours = ["var(--blue)", "var(--orange)", "var(--green)", "var(--grey)"];
+  const colours = ["var(--blue)", "var(--orange)", "var(--pink)", "var(--green)", "var(--grey)"];
   const kind = (stage) => (names.includes(stage) ? stage : "other");
   const failed = shown.filter((bar) => bar.failed);
   const used = kinds.filter((name) => stages.some((stage) => kind(stage.stage) === name));
