@@ -96,7 +96,7 @@ impl Console {
 
     async fn statement(&self, sql: &str) -> Result<(), StatementError> {
         let started = Instant::now();
-        let rows = self.session.ask(sql).await?;
+        let rows = self.session.ask(sql, self.format).await?;
         let mut out = io::BufWriter::new(io::stdout());
         let limit = match self.limit {
             Limit::Always(rows) => Some(rows),
@@ -104,7 +104,9 @@ impl Console {
             Limit::Never | Limit::OfTables(_) => None,
         };
         let printed = rows.print(&self.session, self.format, limit, &mut out).await?;
-        if self.is_quiet {
+        // A limit that nobody asked for is always told.
+        let is_cut = printed.more && matches!(self.limit, Limit::OfTables(_));
+        if self.is_quiet && !is_cut {
             return Ok(());
         }
         tell(&format!("{}{:.3} s\n", summary(printed), started.elapsed().as_secs_f64()))

@@ -15,7 +15,6 @@ use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement;
 use datafusion_cli::exec::exec_from_commands;
 use datafusion_cli::object_storage::instrumented::InstrumentedObjectStoreRegistry;
-use datafusion_cli::print_format::PrintFormat;
 use datafusion_cli::print_options::{MaxRows, PrintOptions};
 
 pub use error::{Place, SqlError, StatementError};
@@ -70,8 +69,9 @@ impl Session {
     }
 
     /// Runs one statement on the newest versions of what it names. Its rows come as they are
-    /// found; dropping them ends the work.
-    pub async fn ask(&self, sql: &str) -> Result<Rows, StatementError> {
+    /// found; dropping them ends the work. What the DataFusion CLI prints by itself, the count of
+    /// rows copied, is printed in `format`.
+    pub async fn ask(&self, sql: &str, format: Format) -> Result<Rows, StatementError> {
         self.catalog.begin();
         let state = self.context().state();
         let dialect = state.config().options().sql_parser.dialect;
@@ -87,7 +87,7 @@ impl Session {
         }
         match plan {
             LogicalPlan::Copy(_) | LogicalPlan::Ddl(DdlStatement::CreateExternalTable(_)) => {
-                self.reach_out(sql).await.map_err(|source| self.failed(source))
+                self.reach_out(sql, format).await.map_err(|source| self.failed(source))
             }
             plan => self.run(plan).await.map_err(|source| self.failed(source)),
         }
@@ -99,9 +99,9 @@ impl Session {
     }
 
     /// A statement that names another store; the DataFusion CLI opens it, and prints the count.
-    async fn reach_out(&self, sql: &str) -> Result<Rows, DataFusionError> {
+    async fn reach_out(&self, sql: &str, format: Format) -> Result<Rows, DataFusionError> {
         let options = PrintOptions {
-            format: PrintFormat::Table,
+            format: format.of_cli(),
             quiet: true,
             maxrows: MaxRows::Unlimited,
             color: false,

@@ -46,6 +46,16 @@ impl Format {
         ("json", Self::Json),
         ("nd-json", Self::NdJson),
     ];
+
+    pub(super) fn of_cli(self) -> PrintFormat {
+        match self {
+            Self::Table => PrintFormat::Table,
+            Self::Csv => PrintFormat::Csv,
+            Self::Tsv => PrintFormat::Tsv,
+            Self::Json => PrintFormat::Json,
+            Self::NdJson => PrintFormat::NdJson,
+        }
+    }
 }
 
 /// What was printed.

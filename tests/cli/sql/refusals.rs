@@ -77,7 +77,7 @@ fn with_write_a_session_has_files_tables_and_views() {
         create table kept as select * from bad; \
         select * from kept;";
     let done = sql(&workspace, &["--write", "--format", "nd-json", "-c", statements]).code(0);
-    done.stdout(contains("{\"user_id\":\"u1\",\"note\":\"late\"}"));
+    done.stdout("{\"count\":6}\n{\"user_id\":\"u1\",\"note\":\"late\"}\n");
     let copied = std::fs::read_to_string(workspace.path("out.csv")).unwrap();
     assert_eq!(copied.lines().count(), 7);
     // They end with the session.
