@@ -5,7 +5,9 @@
 //! winners, instants, breaks, openings and gaps straight from DESIGN section 3. Tests and `verify`
 //! compare the lake with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
 
 /// One delivered row that counts, already judged by the rules of its event date. The values of its
 /// attributes are of any type that has the order of the values themselves.
@@ -74,7 +76,7 @@ pub struct Expected<V = String> {
 }
 
 /// One row of `sessions` as it must be.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ExpectedSession {
     /// Whose session.
     pub user_id: String,
@@ -122,13 +124,14 @@ pub fn expected_sessions(ods: &[Expected], distinct: Option<usize>) -> Vec<Expec
         events.sort_by_key(|event| (event.timestamp_micros, &event.event_id));
         let (Some(first), Some(last)) = (events.first(), events.last()) else { continue };
         let (mut event_ids, mut values) = (Vec::new(), Vec::new());
+        let (mut known_ids, mut known_values) = (BTreeSet::new(), BTreeSet::new());
         let (mut user_actions, mut arrivals) = (0, Vec::new());
         for event in &events {
-            if !event_ids.contains(&event.event_id) {
+            if known_ids.insert(&event.event_id) {
                 event_ids.push(event.event_id.clone());
             }
             let value = distinct.and_then(|at| event.attributes.get(at)?.clone());
-            values.extend(value.filter(|value| !values.contains(value)));
+            values.extend(value.filter(|value| known_values.insert(value.clone())));
             user_actions += i64::from(event.is_user_action);
             arrivals.push(event.updated_at);
         }

@@ -16,15 +16,24 @@ use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{ExecutionPlan, Partitioning, execute_stream_partitioned};
 use datafusion::prelude::SessionContext;
 
-/// The rows of `streams`, all of `schema`, in `parts` streams: all rows of one value of the columns
-/// `key` are in one of them, and each is in the order of `key`, texts by their bytes.
+use super::Engine;
+
+/// What part of the memory limit the sorts keep for merging what they have spilled.
+const MERGE_SHARE: usize = 16;
+
+/// The rows of `streams`, all of `schema`, in as many streams as there are threads: all rows of one
+/// value of the columns `key` are in one of them, and each is in the order of `key`, texts by their
+/// bytes.
 pub(crate) fn by_key(
+    engine: &Engine,
     context: &SessionContext,
     schema: &SchemaRef,
     streams: Vec<SendableRecordBatchStream>,
     key: &[&str],
-    parts: usize,
 ) -> Result<Vec<SendableRecordBatchStream>> {
+    if streams.is_empty() {
+        return Ok(vec![]);
+    }
     let sources = streams.into_iter().map(|stream| {
         let source = Source { schema: Arc::clone(schema), stream: Mutex::new(Some(stream)) };
         Arc::new(source) as Arc<dyn PartitionStream>
@@ -42,11 +51,16 @@ pub(crate) fn by_key(
     let order = LexOrdering::new(columns.iter().map(ascending)).ok_or_else(|| {
         DataFusionError::Internal("rows cannot be gathered by no column at all".to_owned())
     })?;
-    let hashed =
-        RepartitionExec::try_new(Arc::new(source), Partitioning::Hash(columns, parts.max(1)))?;
+    let parts = engine.threads().max(1);
+    let hashed = RepartitionExec::try_new(Arc::new(source), Partitioning::Hash(columns, parts))?;
     let sorted = SortExec::new(order, Arc::new(hashed)).with_preserve_partitioning(true);
     let plan: Arc<dyn ExecutionPlan> = Arc::new(sorted);
-    execute_stream_partitioned(plan, context.task_ctx())
+    let mut config = context.copied_config();
+    let execution = &mut config.options_mut().execution;
+    let merge_bytes = engine.memory_limit_bytes() / MERGE_SHARE / parts;
+    execution.sort_spill_reservation_bytes = execution.sort_spill_reservation_bytes.min(merge_bytes);
+    let task = TaskContext::default().with_session_config(config);
+    execute_stream_partitioned(plan, Arc::new(task.with_runtime(context.runtime_env())))
 }
 
 /// A stream as a part of a plan, which runs once.

@@ -32,6 +32,11 @@ fn failures(feed: &Value) -> Vec<&str> {
     failed.map(|check| check["check"].as_str().unwrap()).collect()
 }
 
+fn detail<'f>(feed: &'f Value, name: &str) -> &'f str {
+    let mut checks = feed["checks"].as_array().unwrap().iter();
+    checks.find(|check| check["check"] == name).unwrap()["detail"].as_str().unwrap()
+}
+
 fn times(rows: &Value) -> Vec<&str> {
     let rows = rows.as_array().unwrap().iter();
     rows.map(|row| row["timestamp"].as_str().unwrap()).collect()
@@ -52,7 +57,14 @@ fn a_lake_that_is_as_it_must_be_passes() {
             .iter()
             .map(|check| check["check"].as_str().unwrap())
             .collect();
-        let all = ["rows", "row identity", "session ids", "file order", "row balance of runs"];
+        let all = [
+            "rows",
+            "row identity",
+            "session ids",
+            "sessions",
+            "file order",
+            "row balance of runs",
+        ];
         assert_eq!(checks, all);
     }
     workspace.exec("verify").code(0).stdout(
@@ -278,12 +290,12 @@ fn a_file_that_is_not_in_the_order_it_says_is_found() {
     workspace.rewrite_ods("2026-01-05", query, Says::Nothing);
     // A file that says nothing is sorted when it is read.
     let feed = workspace.json("verify")["feeds"][0].take();
-    let order = feed["checks"].as_array().unwrap()[3]["detail"].as_str().unwrap();
+    let order = detail(&feed, "file order");
     assert!(order.contains("1 that do not say so"), "{order}");
     workspace.rewrite_ods("2026-01-05", query, Says::Sorted);
     let feed = differs(&workspace, "verify");
     assert_eq!(failures(&feed), ["file order"], "{feed:#}");
-    let order = feed["checks"].as_array().unwrap()[3]["detail"].as_str().unwrap();
+    let order = detail(&feed, "file order");
     assert!(order.contains("pdate=2026-01-05/written-") && order.contains("row 2"), "{order}");
     // Rows are gathered by key whatever the files say, and other dates have other files.
     assert_eq!((&feed["keys"], &feed["events"]), (&json!(2), &json!(6)));
@@ -426,4 +438,55 @@ fn the_sample_is_part_of_the_whole() {
     assert!(all.keys > 50, "{}", all.keys);
     let twenty = workspace.json("verify --sample 20 --source raw")["feeds"][0].take();
     assert_eq!(twenty["keys"], 20);
+    // Little memory makes the sort spill.
+    workspace.exec("verify --source raw --memory-limit 64MB").code(0);
+}
+
+/// [`built`], with the notes of each session listed.
+fn with_notes() -> Workspace {
+    let workspace = workspace();
+    workspace.configure(&(CONFIGURATION.to_owned() + "[feed.marts]\ndistinct = \"note\"\n"));
+    workspace.exec("run").code(0);
+    workspace
+}
+
+#[test]
+fn sessions_are_compared_with_ods() {
+    let workspace = with_notes();
+    for line in ["verify", "verify --source raw", "verify --sample 5"] {
+        let feed = workspace.json(line)["feeds"][0].take();
+        assert_eq!(detail(&feed, "sessions"), "3 sessions are what ods makes of them");
+    }
+    let feed = workspace.json("verify --from 2026-01-06")["feeds"][0].take();
+    assert!(detail(&feed, "sessions").starts_with("1 sessions"));
+    let of_u1 = |column: &str| {
+        format!("select * replace (case when user_id = 'u1' then {column}) from rows")
+    };
+    let wrong = [
+        (of_u1("events + 1 else events end as events"), "events 4 where it is 3"),
+        (of_u1("array_reverse(distinct_note) else distinct_note end as distinct_note"), "distinct ["),
+        (of_u1("array_reverse(event_ids) else event_ids end as event_ids"), "event_ids ["),
+        ("select * from rows where user_id <> 'u1'".to_owned(), "missing"),
+        ("select * from rows union all select * from rows".to_owned(), "there more than once"),
+        (
+            "select * from rows union all select * replace ('u3' as user_id) from rows".to_owned(),
+            "none of ods",
+        ),
+    ];
+    for (query, said) in wrong {
+        let workspace = workspace.copy();
+        workspace.rewrite_sessions("2026-01-05", &query);
+        let feed = differs(&workspace, "verify");
+        assert_eq!(failures(&feed), ["sessions"], "{query}: {feed:#}");
+        assert!(detail(&feed, "sessions").contains(said), "{}", detail(&feed, "sessions"));
+        workspace.exec("verify --from 2026-01-06").code(0);
+    }
+}
+
+#[test]
+fn sessions_that_do_not_follow_yet_are_not_compared() {
+    let workspace = built();
+    workspace.rewrite_ods("2026-01-05", "select * from rows where user_id = 'u2'", Says::Nothing);
+    let feed = workspace.json("verify")["feeds"][0].take();
+    assert!(detail(&feed, "sessions").starts_with("not compared"), "{feed:#}");
 }

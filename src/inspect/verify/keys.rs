@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use arrow::array::Array;
 use chrono::NaiveDate;
+use chrono_tz::Tz;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use foldhash::quality::FixedState;
@@ -17,10 +18,14 @@ use futures::StreamExt as _;
 
 use super::choice::OwnKey;
 use super::counterexample::{Counterexample, Shown};
-use super::rows::{AttributeFormat, FACT, PENDING, ROW, Rows};
-use crate::lake::rules::RuleBook;
+use super::rows::{AttributeFormat, FACT, PENDING, ROW, Rows, SESSION};
+use super::sessions::differences;
+use super::sources::Sources;
 use crate::lake::sorted_files::days;
-use crate::reference::{self, Delivered, Expected, Limits, expected_ods};
+use crate::reference::{
+    self, Delivered, Expected, ExpectedSession, Limits, expected_ods, expected_sessions,
+};
+use crate::stages::timestamps::date_in;
 
 /// The attributes of a row in their format, one value for all of them.
 pub(super) type Attributes = Arc<[u8]>;
@@ -41,6 +46,9 @@ pub(super) struct Judge {
     /// First arrival date of each mapping, and how far back a gap is measured under it.
     mappings: Vec<(Option<i32>, i64)>,
     pub(super) format: Arc<AttributeFormat>,
+    zone: Tz,
+    /// Where `sessions/<feed>` is compared: the attribute whose values it lists.
+    sessions: Option<Option<String>>,
     /// Rows from this event date on are compared, days since 1970.
     pub(super) from: Option<i32>,
     /// Where rows before an event date were left out: that date, and the first instant that they
@@ -49,7 +57,9 @@ pub(super) struct Judge {
 }
 
 impl Judge {
-    pub(super) fn new(book: &RuleBook, format: &Arc<AttributeFormat>) -> Self {
+    pub(super) fn new(sources: &Sources<'_>) -> Self {
+        let book = &sources.book;
+        let sessions = sources.sessions.following();
         let limits = book.sessions.iter().map(|entry| Limits {
             timeout_micros: entry.rules.timeout_micros,
             max_duration_micros: entry.rules.max_duration_micros,
@@ -62,7 +72,9 @@ impl Judge {
             limits: limits.collect(),
             session_starts: book.sessions.iter().map(|entry| entry.from.map(days)).collect(),
             mappings: mappings.collect(),
-            format: Arc::clone(format),
+            format: Arc::clone(&sources.format),
+            zone: sources.compiled.zone,
+            sessions: sessions.map(|sessions| sessions.distinct.clone()),
             from: None,
             unread: None,
         }
@@ -131,6 +143,10 @@ pub(super) struct Findings {
     pub(super) repeated: Finding,
     /// Rows whose session id is not that of their key and session start.
     pub(super) foreign_ids: Finding,
+    /// Rows of `sessions/<feed>` compared.
+    pub(super) sessions: i64,
+    /// Those of them that ODS does not make, and those that are not there.
+    pub(super) wrong_sessions: Finding,
     /// Keys with a row of an arrival date that is built in part.
     pub(super) pending_keys: i64,
     /// Keys whose context lies before what was read.
@@ -198,6 +214,8 @@ impl Findings {
             counterexample: examples.min_by(|left, right| left.key().cmp(&right.key())),
             repeated: self.repeated.and(other.repeated),
             foreign_ids: self.foreign_ids.and(other.foreign_ids),
+            sessions: self.sessions + other.sessions,
+            wrong_sessions: self.wrong_sessions.and(other.wrong_sessions),
             pending_keys: self.pending_keys + other.pending_keys,
             far,
         }
@@ -253,7 +271,10 @@ impl Findings {
         let of_facts = all().filter(|(rows, at)| rows.is(*at, FACT));
         let facts: Vec<Fact> = of_facts.map(|(rows, at)| fact(judge, rows, at)).collect();
         let is_compared = facts.iter().any(|fact| judge.is_compared(fact.pdate));
-        if !is_compared && held().next().is_none() {
+        let has_sessions = all().any(|(rows, at)| {
+            rows.is(at, SESSION) && judge.is_compared(rows.date.value(at))
+        });
+        if !is_compared && !has_sessions && held().next().is_none() {
             return Ok(());
         }
         if !judge.is_decided(&facts) {
@@ -280,6 +301,9 @@ impl Findings {
             }
         }
         self.rows += found_rows;
+        if let Some(distinct) = &judge.sessions {
+            self.compare_sessions(judge, key, distinct.as_deref(), rows)?;
+        }
         let expected_digest =
             expected.iter().fold(0_u128, |sum, row| sum.wrapping_add(digest(&due(row))));
         if found_digest == expected_digest && i64::try_from(expected.len()) == Ok(found_rows) {
@@ -298,6 +322,52 @@ impl Findings {
         if self.counterexample.is_none() {
             let shown = Shown { judge, facts: &facts, expected: &expected, found: &found };
             self.counterexample = Some(shown.counterexample(key)?);
+        }
+        Ok(())
+    }
+}
+
+impl Findings {
+    /// `sessions/<feed>` beside the rows of ODS as they are.
+    fn compare_sessions(
+        &mut self,
+        judge: &Judge,
+        key: (&str, &str),
+        distinct: Option<&str>,
+        rows: &[(Arc<Rows>, Range<usize>)],
+    ) -> Result<(), DataFusionError> {
+        let all = || rows.iter().flat_map(|(rows, range)| range.clone().map(move |at| (rows, at)));
+        // A session has no event before its start, so that these have all of theirs at hand.
+        let is_compared = |start: i64| {
+            date_in(start, judge.zone).is_some_and(|date| judge.is_compared(date))
+        };
+        let held = all().filter(|(rows, at)| {
+            rows.is(*at, ROW) && rows.start.is_valid(*at) && is_compared(rows.start.value(*at))
+        });
+        let held: Vec<(&Arc<Rows>, usize)> = held.collect();
+        let values = match distinct {
+            Some(attribute) => {
+                let values = held.iter().map(|(rows, at)| rows.attributes.value(*at));
+                judge.format.texts(attribute, values)?
+            }
+            None => vec![None; held.len()],
+        };
+        let events: Vec<Expected> = held
+            .iter()
+            .zip(values)
+            .map(|((rows, at), value)| with_attributes(rows, *at, vec![value]))
+            .collect();
+        let expected = expected_sessions(&events, Some(0));
+        let found = all().filter(|(rows, at)| {
+            rows.is(*at, SESSION) && judge.is_compared(rows.date.value(*at))
+        });
+        let found = found.map(|(rows, at)| serde_json::from_slice(rows.attributes.value(at)));
+        let found: Vec<ExpectedSession> = found
+            .collect::<Result<_, _>>()
+            .map_err(|source| DataFusionError::External(Box::new(source)))?;
+        self.sessions += i64::try_from(found.len()).unwrap_or(i64::MAX);
+        for said in differences(&expected, &found) {
+            self.wrong_sessions.add(key, || said);
         }
         Ok(())
     }
@@ -378,30 +448,24 @@ pub(super) fn attributes_of(row: &OdsRow) -> &[u8] {
 }
 
 fn row(rows: &Rows, at: usize) -> OdsRow {
+    with_attributes(rows, at, vec![Some(rows.attributes.value(at).into())])
+}
+
+fn with_attributes<V>(rows: &Rows, at: usize, attributes: Vec<Option<V>>) -> Expected<V> {
     let (user, product) = rows.key(at);
-    let Columns {
-        timestamp_micros,
-        event_id,
-        pdate,
-        updated_at,
-        is_user_action,
-        time_diff_ms,
-        start_micros,
-        session_id,
-        attributes,
-    } = seen(rows, at);
-    OdsRow {
+    let columns = seen(rows, at);
+    Expected {
         user_id: user.to_owned(),
         product_code: product.to_owned(),
-        timestamp_micros,
-        event_id: event_id.to_owned(),
-        pdate,
-        updated_at,
-        attributes: vec![Some(attributes.into())],
-        is_user_action,
-        time_diff_ms,
-        session_start_micros: start_micros,
-        session_id: session_id.map(str::to_owned),
+        timestamp_micros: columns.timestamp_micros,
+        event_id: columns.event_id.to_owned(),
+        pdate: columns.pdate,
+        updated_at: columns.updated_at,
+        attributes,
+        is_user_action: columns.is_user_action,
+        time_diff_ms: columns.time_diff_ms,
+        session_start_micros: columns.start_micros,
+        session_id: columns.session_id.map(str::to_owned),
     }
 }
 

@@ -13,6 +13,7 @@ mod error;
 mod files;
 mod keys;
 mod rows;
+mod sessions;
 mod sources;
 
 use std::collections::BTreeSet;
@@ -174,7 +175,7 @@ async fn verify_feed(
 }
 
 async fn findings(sources: &Sources<'_>, extent: &Extent) -> Result<Findings, VerifyError> {
-    let judge = Judge::new(&sources.book, &sources.format);
+    let judge = Judge::new(sources);
     let choice = match extent {
         Extent::All => Choice::All,
         Extent::Sample(keys) => Choice::sample(sources, *keys).await?,
@@ -209,7 +210,7 @@ async fn findings_from(
         FarKeys::Many => Choice::All,
     };
     let is_all = matches!(choice, Choice::All);
-    let mut far = Judge::new(&sources.book, &sources.format);
+    let mut far = Judge::new(sources);
     far.from = Some(days(from));
     let far = compare(sources, far, &Part { choice, first: None }).await?;
     Ok(if is_all { far } else { findings.and(far) })
@@ -288,6 +289,7 @@ fn of_rows(
             ),
         ),
     });
+    checks.push(sources.sessions.check(findings));
     checks
 }
 

@@ -46,6 +46,8 @@ pub(super) const FACT: u8 = 1;
 pub(super) const ROW: u8 = 2;
 /// The fact is of an arrival date of which not every delivery is built.
 pub(super) const PENDING: u8 = 4;
+/// The row stands in `sessions/<feed>`, see `sessions.rs`.
+pub(super) const SESSION: u8 = 8;
 
 /// Positions of the columns.
 const USER_ID: usize = 0;
@@ -112,6 +114,21 @@ impl AttributeFormat {
             return Ok(Arc::new(BinaryArray::from_vec(vec![b""; rows])));
         }
         Ok(Arc::new(self.converter.convert_columns(columns)?.try_into_binary()?))
+    }
+
+    /// One attribute of several rows, as text.
+    pub(super) fn texts<'v>(
+        &self,
+        attribute: &str,
+        values: impl Iterator<Item = &'v [u8]>,
+    ) -> Result<Vec<Option<String>>, ArrowError> {
+        let Some(at) = self.fields.iter().position(|field| field.name() == attribute) else {
+            return Ok(values.map(|_| None).collect());
+        };
+        let (parser, values): (_, Vec<&[u8]>) = (self.converter.parser(), values.collect());
+        let rows = values.iter().map(|value| parser.parse(value));
+        let texts = cast(&self.converter.convert_rows(rows)?[at], &DataType::Utf8)?;
+        Ok(texts.as_string::<i32>().iter().map(|text| text.map(str::to_owned)).collect())
     }
 
     /// Each attribute by its name, as text.

@@ -17,9 +17,10 @@ use super::Facts;
 use super::choice::Choice;
 use super::error::VerifyError;
 use super::rows::{AttributeFormat, FACT, KEY, PENDING, RowReader, schema};
+use super::sessions::{Following, Sessions, rows_of};
 use crate::engine::by_key::by_key;
 use crate::lake::TableName;
-use crate::lake::contracts::{ODS_COLUMNS, PDATE};
+use crate::lake::contracts::{ODS_COLUMNS, PDATE, SESSION_DATE};
 use crate::lake::rules::RuleBook;
 use crate::stages::StageContext;
 use crate::stages::build::open_raw;
@@ -46,6 +47,7 @@ pub(super) struct Sources<'a> {
     pub(super) book: RuleBook,
     pub(super) compiled: Arc<CompiledBook>,
     pub(super) format: Arc<AttributeFormat>,
+    pub(super) sessions: Sessions,
     context: SessionContext,
     raw: Option<Raw>,
 }
@@ -75,13 +77,14 @@ impl<'a> Sources<'a> {
             Facts::Ods => None,
             Facts::Raw => Some(Raw::open(stage, &name, &ods).await?),
         };
+        let sessions = Sessions::open(stage, ods.version()).await?;
         let context = stage.engine.context(rules::zone(&book));
         let stored = rules::stored_attributes(&name, &ods)?;
         let compiled = CompiledBook::compile(&context, &stage.feed.name, &book, &stored)?;
         let format = AttributeFormat::new(&compiled.attributes)
             .map_err(|source| VerifyError::rows(&name, source.into()))?;
         let (compiled, format) = (Arc::new(compiled), Arc::new(format));
-        Ok(Some(Self { stage, name, ods, book, compiled, format, context, raw }))
+        Ok(Some(Self { stage, name, ods, book, compiled, format, sessions, context, raw }))
     }
 
     /// Arrival dates of which some deliveries are built and others are not.
@@ -105,7 +108,7 @@ impl<'a> Sources<'a> {
             let rows = RecordBatchStreamAdapter::new(schema(), rows);
             Box::pin(rows) as SendableRecordBatchStream
         });
-        by_key(&self.context, &schema(), streams.collect(), &KEY, self.stage.engine.threads())
+        by_key(self.stage.engine, &self.context, &schema(), streams.collect(), &KEY)
             .map_err(|source| self.error(source))
     }
 
@@ -138,24 +141,33 @@ impl<'a> Sources<'a> {
             let rows = rows.map(move |batch| choice.of(reader.of_ods(&batch?)?, None));
             streams.push(rows.boxed());
         }
-        for (at, rows) in self.delivered(part).await?.into_iter().enumerate() {
-            chain(&mut streams, at, rows);
+        let others = [self.delivered(part).await?, self.session_rows(part).await?];
+        for others in others {
+            for (at, rows) in others.into_iter().enumerate() {
+                chain(&mut streams, at, rows);
+            }
         }
         Ok(streams)
     }
 
+    async fn session_rows(&self, part: &Part) -> Result<Vec<BatchStream>, VerifyError> {
+        let Some(Following { name, table, distinct }) = self.sessions.following() else {
+            return Ok(vec![]);
+        };
+        let frame = scan(&self.context, name, table).await?;
+        let frame = narrowed(frame, part, SESSION_DATE).map_err(|source| self.error(source))?;
+        let streams = self.execute(frame).await?.into_iter().map(|rows| {
+            let (distinct, choice) = (distinct.clone(), part.choice.clone());
+            let rows = rows
+                .map(move |batch| choice.of(rows_of(&batch?, distinct.as_deref())?, None));
+            rows.boxed()
+        });
+        Ok(streams.collect())
+    }
+
     async fn ods_frame(&self, part: &Part) -> Result<DataFrame, VerifyError> {
         let frame = scan(&self.context, &self.name, &self.ods).await?;
-        let first = part.first.map(|first| ident(PDATE).gt_eq(date_literal(first)));
-        let users = part.choice.users().map(|users| {
-            let users: Vec<Expr> = users.into_iter().map(lit).collect();
-            ident(KEY[0]).in_list(users, false)
-        });
-        let conditions = first.into_iter().chain(users);
-        conditions
-            .into_iter()
-            .try_fold(frame, DataFrame::filter)
-            .map_err(|source| self.error(source))
+        narrowed(frame, part, PDATE).map_err(|source| self.error(source))
     }
 
     /// The delivered rows that are facts: date by date, so that few files are open at a time.
@@ -193,6 +205,16 @@ impl<'a> Sources<'a> {
     pub(super) fn error(&self, source: DataFusionError) -> VerifyError {
         VerifyError::rows(&self.name, source)
     }
+}
+
+/// The rows of a table that may be of a part; `date` is the column of its partitions.
+fn narrowed(frame: DataFrame, part: &Part, date: &str) -> Result<DataFrame, DataFusionError> {
+    let first = part.first.map(|first| ident(date).gt_eq(date_literal(first)));
+    let users = part.choice.users().map(|users| {
+        let users: Vec<Expr> = users.into_iter().map(lit).collect();
+        ident(KEY[0]).in_list(users, false)
+    });
+    first.into_iter().chain(users).try_fold(frame, DataFrame::filter)
 }
 
 /// Batches of rows as they are read.

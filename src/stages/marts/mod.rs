@@ -70,9 +70,9 @@ pub async fn follow(stage: &StageContext<'_>) -> Result<Option<StageOutcome>, Bu
 
 /// What the rows of the table are made of.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Definition {
+pub(crate) struct Definition {
     /// The attribute whose values are listed.
-    distinct: Option<String>,
+    pub(crate) distinct: Option<String>,
     /// The id of the table `ods/<feed>`.
     ods: String,
 }
@@ -328,7 +328,7 @@ impl<'a> Attempt<'a> {
 
 impl Definition {
     /// What the loaded version says; `None` where it cannot be read, which makes the table anew.
-    fn read(table: &DeltaTable) -> Option<Self> {
+    pub(crate) fn read(table: &DeltaTable) -> Option<Self> {
         let state = table.snapshot().ok()?;
         serde_json::from_str(state.metadata().configuration().get(SESSIONS_PROPERTY)?).ok()
     }
