@@ -10,7 +10,9 @@ use super::args::{
 };
 use super::progress::Bar;
 use super::selection::select;
-use super::{check, files, maintain, output, plan, quarantine, secret, verify};
+use super::{
+    check, explain, files, history, maintain, output, plan, quarantine, secret, status, verify,
+};
 use crate::config::{self, Config, FeedConfig, LoadOptions};
 use crate::engine::Engine;
 use crate::error::{JobError, Verdict};
@@ -78,6 +80,9 @@ pub(super) async fn execute(arguments: Arguments) -> Result<Ended, JobError> {
         Command::Maintain(args) => maintain::maintain(&global, &args).await,
         Command::Quarantine { command } => quarantine::quarantine(&global, command).await,
         Command::Files(args) => files::files(&global, &args).await,
+        Command::Status(args) => status::status(&global, &args).await,
+        Command::History(args) => history::history(&global, &args).await,
+        Command::Explain(args) => explain::explain(&global, args).await,
         Command::Reprocess(args) => {
             let action = Action::Reprocess(args.from, source(args.source));
             on_feeds(&global, &args.feeds, action).await

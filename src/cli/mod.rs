@@ -3,7 +3,9 @@
 mod args;
 mod check;
 mod commands;
+mod explain;
 mod files;
+mod history;
 mod maintain;
 mod output;
 mod plan;
@@ -11,6 +13,7 @@ mod progress;
 mod quarantine;
 mod secret;
 mod selection;
+mod status;
 mod verify;
 
 use std::process::ExitCode;

@@ -5,7 +5,7 @@ use predicates::str::{contains, is_empty};
 
 use super::{empty_workspace, workspace};
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 19] = [
     "run",
     "ingest",
     "build",
@@ -16,10 +16,15 @@ const COMMANDS: [&str; 14] = [
     "files",
     "quarantine",
     "check",
+    "status",
+    "history",
+    "explain",
     "doctor",
     "generate",
     "config",
     "secret",
+    "plan",
+    "verify",
 ];
 
 #[test]
