@@ -8,6 +8,7 @@ use chrono::NaiveDate;
 use crate::config::{ConfigError, encrypted::NotEncrypted};
 use crate::engine::EngineError;
 use crate::generate::GenerateError;
+use crate::inspect::explain::error::ExplainError;
 use crate::inspect::report::ReportError;
 use crate::inspect::sql::SqlError;
 use crate::inspect::verify::VerifyError;
@@ -183,6 +184,12 @@ pub enum JobError {
         /// How many.
         failed: usize,
     },
+    /// `status` found something to look at.
+    #[error("the lake needs a look:\n  {}", reasons.join("\n  "))]
+    NeedsALook {
+        /// What to look at.
+        reasons: Vec<String>,
+    },
     /// `maintain`.
     #[error("maintain of {feed} failed; no row of its tables changed")]
     Maintain {
@@ -243,6 +250,9 @@ pub enum JobError {
         /// What there is.
         known: String,
     },
+    /// `explain`.
+    #[error(transparent)]
+    Explain(#[from] ExplainError),
     /// The configured rules and those of ODS.
     #[error("the rules of {feed} cannot be used")]
     Rules {
@@ -319,6 +329,7 @@ impl JobError {
             Self::Replay { .. } => "replay",
             Self::Rules { .. } => "rules",
             Self::Check { .. } | Self::ChecksFailed { .. } => "check",
+            Self::Explain(_) => "explain",
             Self::Plan { .. } => "plan",
             Self::Verify { .. } | Self::Differs { .. } => "verify",
             Self::Record(_) => "record",
@@ -342,6 +353,7 @@ impl JobError {
             | Self::Runtime(_) => "start",
             Self::Unhealthy { .. } => "doctor",
             Self::Report(_) => "report",
+            Self::NeedsALook { .. } => "status",
         }
     }
 
@@ -376,6 +388,9 @@ impl JobError {
             Self::Generate(error) if error.is_usage() => Verdict::FixConfiguration,
             Self::Encrypt(error) if error.is_usage() => Verdict::FixConfiguration,
             Self::Sql(error) if error.is_usage() => Verdict::FixConfiguration,
+            Self::Explain(error) if error.is_usage() => Verdict::FixConfiguration,
+            Self::Explain(ExplainError::Build(source)) => of_build(source),
+            Self::Explain(ExplainError::Lake(source)) => of_lake(source),
             Self::Build { source, .. }
             | Self::Sessions { source, .. }
             | Self::Retention { source, .. }

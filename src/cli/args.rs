@@ -5,8 +5,11 @@ use std::path::PathBuf;
 use chrono::NaiveDate;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::explain::ExplainArgs;
+use super::history::HistoryArgs;
 use super::plan::PlanArgs;
 use super::report::ReportArgs;
+use super::status::StatusArgs;
 use super::verify::VerifyArgs;
 use crate::config::encrypted::Recipient;
 use crate::stages::ingest::outcome::FileStatus;
@@ -144,6 +147,27 @@ pub(super) enum Command {
         sessionlake sql --question sessions_per_day --format json\n  \
         echo 'select * from runs' | sessionlake sql > runs.csv")]
     Sql(super::sql::SqlArgs),
+    /// Show how the lake is: what is built, what waits, what was refused, what it takes on the store
+    ///
+    /// Exit code 1 when somebody should look: the last run of a feed that did something failed or was
+    /// interrupted, arrival dates are delivered and not built, ODS has not followed a withdrawal, the
+    /// sessions table has not followed ODS, files of the arrival dates that raw keeps were rejected and no good one has come under the
+    /// same name, a run that found files more than six hours ago has not ended, or, with --sources,
+    /// there are files that no run has seen.
+    #[command(after_help = "Example, for a monitor:\n  sessionlake status --output json")]
+    Status(StatusArgs),
+    /// List runs with what they did, the newest first
+    #[command(after_help = "Example:\n  sessionlake history --failed --limit 5")]
+    History(HistoryArgs),
+    /// Tell why an event has its session: the events of a user in time, with the rule that fired
+    ///
+    /// Of each event the gap, the rule, the session, the arrival date that brought it, and, from the
+    /// versions of ODS that are still kept, what its session was before and which run changed it.
+    /// Without a moment, the last date on which the user was active.
+    #[command(
+        after_help = "Example:\n  sessionlake explain --user u000001 --at 2026-01-05T10:00:00Z"
+    )]
+    Explain(ExplainArgs),
     /// Tell how sessions would be under other session rules, and write nothing
     ///
     /// What `reprocess --from DATE --source ods` with the same settings would do: which sessions are

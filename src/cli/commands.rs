@@ -10,7 +10,10 @@ use super::args::{
 };
 use super::progress::Bar;
 use super::selection::select;
-use super::{check, files, maintain, output, plan, quarantine, report, secret, sql, verify};
+use super::{
+    check, explain, files, history, maintain, output, plan, quarantine, report, secret, sql,
+    status, verify,
+};
 use crate::config::{self, Config, FeedConfig, LoadOptions};
 use crate::engine::Engine;
 use crate::error::{JobError, Verdict};
@@ -80,6 +83,9 @@ pub(super) async fn execute(arguments: Arguments) -> Result<Ended, JobError> {
         Command::Files(args) => files::files(&global, &args).await,
         Command::Report(args) => report::report(&global, args).await,
         Command::Sql(args) => sql::sql(&global, args).await,
+        Command::Status(args) => status::status(&global, &args).await,
+        Command::History(args) => history::history(&global, &args).await,
+        Command::Explain(args) => explain::explain(&global, args).await,
         Command::Reprocess(args) => {
             let action = Action::Reprocess(args.from, source(args.source));
             on_feeds(&global, &args.feeds, action).await

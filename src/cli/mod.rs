@@ -3,7 +3,9 @@
 mod args;
 mod check;
 mod commands;
+mod explain;
 mod files;
+mod history;
 mod maintain;
 mod output;
 mod plan;
@@ -13,6 +15,7 @@ mod report;
 mod secret;
 mod selection;
 mod sql;
+mod status;
 mod verify;
 
 use std::process::ExitCode;

@@ -69,8 +69,17 @@ pub(super) fn later_errors(format: LogFormat, errors: &[JobError]) {
 
 /// Prints to standard output, any secret replaced.
 pub(super) fn text(text: &str) -> Result<(), JobError> {
+    write(io::stdout().lock(), text)
+}
+
+/// Prints a text with colours to standard output; without them where that is no terminal, or
+/// `NO_COLOR` is set.
+pub(super) fn coloured(text: &str) -> Result<(), JobError> {
+    write(anstream::AutoStream::auto(io::stdout().lock()), text)
+}
+
+fn write(mut stdout: impl io::Write, text: &str) -> Result<(), JobError> {
     let text = concealed(text);
-    let mut stdout = io::stdout().lock();
     let written = stdout
         .write_all(text.as_bytes())
         .and_then(|()| if text.ends_with('\n') { Ok(()) } else { stdout.write_all(b"\n") });
@@ -79,6 +88,11 @@ pub(super) fn text(text: &str) -> Result<(), JobError> {
         Err(source) => Err(JobError::Output { target: PathBuf::from("standard output"), source }),
         Ok(()) => Ok(()),
     }
+}
+
+/// Bytes as people read them.
+pub(super) fn size(bytes: i64) -> String {
+    ByteSize(u64::try_from(bytes).unwrap_or_default()).to_string()
 }
 
 /// Prints one JSON document to standard output.

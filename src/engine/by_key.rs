@@ -58,7 +58,8 @@ pub(crate) fn by_key(
     let mut config = context.copied_config();
     let execution = &mut config.options_mut().execution;
     let merge_bytes = engine.memory_limit_bytes() / MERGE_SHARE / parts;
-    execution.sort_spill_reservation_bytes = execution.sort_spill_reservation_bytes.min(merge_bytes);
+    execution.sort_spill_reservation_bytes =
+        execution.sort_spill_reservation_bytes.min(merge_bytes);
     let task = TaskContext::default().with_session_config(config);
     execute_stream_partitioned(plan, Arc::new(task.with_runtime(context.runtime_env())))
 }

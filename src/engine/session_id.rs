@@ -43,6 +43,33 @@ pub fn session_ids(
     ids.finish()
 }
 
+/// What a session id says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionIdParts {
+    /// Whose session.
+    pub user_id: String,
+    /// Where.
+    pub product_code: String,
+    /// Its start, microseconds since 1970.
+    pub start_micros: i64,
+}
+
+/// The parts of a session id; `None` for a text that is none.
+pub fn parts_of(id: &str) -> Option<SessionIdParts> {
+    let mut parts = id.split('#');
+    let (user, product, start) = (parts.next()?, parts.next()?, parts.next()?);
+    let start = DateTime::parse_from_rfc3339(start).ok().filter(|_| parts.next().is_none())?;
+    Some(SessionIdParts {
+        user_id: decoded(user),
+        product_code: decoded(product),
+        start_micros: start.timestamp_micros(),
+    })
+}
+
+fn decoded(part: &str) -> String {
+    part.replace("%23", "#").replace("%25", "%")
+}
+
 fn push_encoded(id: &mut String, part: &str) {
     if !part.bytes().any(|byte| byte == b'%' || byte == b'#') {
         id.push_str(part);
@@ -128,6 +155,24 @@ mod tests {
             let instant = DateTime::from_timestamp_micros(micros).unwrap();
             let instant = instant.to_rfc3339_opts(SecondsFormat::AutoSi, true);
             prop_assert_eq!(ids.value(0), format!("u%23%25#p#{instant}"));
+        }
+    }
+
+    #[test]
+    fn an_id_says_whose_session_it_is() {
+        for (user, product, micros) in
+            [("u1", "web", 0), ("a#b%23%", "%25#", 1_500_000), ("", "", 1)]
+        {
+            let (users, products) =
+                (StringArray::from(vec![user]), StringArray::from(vec![product]));
+            let ids =
+                session_ids(&users, &products, &TimestampMicrosecondArray::from(vec![micros]));
+            let parts = parts_of(ids.value(0)).unwrap();
+            assert_eq!((parts.user_id.as_str(), parts.product_code.as_str()), (user, product));
+            assert_eq!(parts.start_micros, micros);
+        }
+        for text in ["", "u1#web", "u1#web#noon", "u1#web#1970-01-01T00:00:00Z#"] {
+            assert_eq!(parts_of(text), None, "{text}");
         }
     }
 

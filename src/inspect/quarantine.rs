@@ -58,12 +58,20 @@ pub async fn counts(
     feeds: &[String],
     selection: &Selection,
 ) -> Result<Vec<Count>, JobError> {
-    let opened = open(config)?;
+    counts_in(&open(config)?, feeds, selection).await
+}
+
+/// The same in a lake that is open.
+pub(super) async fn counts_in(
+    opened: &(Lake, Engine),
+    feeds: &[String],
+    selection: &Selection,
+) -> Result<Vec<Count>, JobError> {
     let mut counts = Vec::new();
     let order = ["_updated_at", "stage", "reason"];
     for feed in feeds {
         let sql = queries::QUARANTINE_COUNTS;
-        for batch in batches(&opened, feed, sql, selection, &order, None).await? {
+        for batch in batches(opened, feed, sql, selection, &order, None).await? {
             let texts = Texts::of(feed, &batch)?;
             counts.extend((0..batch.num_rows()).map(|row| Count {
                 feed: feed.clone(),

@@ -45,7 +45,7 @@ pub struct Commit {
 }
 
 impl Commit {
-    fn of(version: u64, actions: &[Action]) -> Self {
+    pub(super) fn of(version: u64, actions: &[Action]) -> Self {
         let info = actions.iter().find_map(|action| match action {
             Action::CommitInfo(info) => Some(info),
             _ => None,

@@ -16,6 +16,7 @@
 
 mod codec;
 pub mod commits;
+pub mod committed;
 pub mod contracts;
 mod damage;
 mod encoding;

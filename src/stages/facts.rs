@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch, new_null_array};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, new_null_array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Date32Type, Field, TimestampMicrosecondType};
 use chrono::NaiveDate;
@@ -20,6 +20,7 @@ use super::error::BuildError;
 use super::events::{column, date_literal};
 use super::judgement::{Mapped, SessionJudge};
 use super::mapping::CompiledBook;
+use super::merge::{CLOSES, OPENS};
 use super::raw_rows::scan;
 use super::reject::Rejects;
 use crate::engine::runs::RunWriter;
@@ -42,9 +43,8 @@ pub(crate) async fn read_facts(
     let mut parts = JoinSet::new();
     for rows in frame.execute_stream_partitioned().await.map_err(rows)? {
         let part = Part {
-            table: name.clone(),
-            book: Arc::clone(book),
-            judge: SessionJudge::new(book, rule_book),
+            judge: FactJudge::new(name, rule_book, book),
+            attributes: book.attributes.len(),
             writer: RunWriter::new(stage.engine.spill_target()),
             facts: Deliveries::default(),
         };
@@ -59,9 +59,8 @@ pub(crate) async fn read_facts(
 
 /// One stream of rows of ODS.
 struct Part {
-    table: TableName,
-    book: Arc<CompiledBook>,
-    judge: SessionJudge,
+    judge: FactJudge,
+    attributes: usize,
     writer: RunWriter,
     facts: Deliveries,
 }
@@ -69,9 +68,11 @@ struct Part {
 impl Part {
     async fn read(mut self, mut rows: SendableRecordBatchStream) -> Result<Deliveries, BuildError> {
         while let Some(batch) = rows.next().await {
-            let candidates = self.judge(&batch.map_err(|source| self.error(source))?)?;
+            let ods = batch.map_err(|source| self.judge.error(source))?;
+            self.facts.rows_read += i64::try_from(ods.num_rows()).unwrap_or(i64::MAX);
+            let candidates = self.judge.judge(&ods)?;
             if candidates.num_rows() > 0 {
-                self.facts.candidates.note(&candidates, self.book.attributes.len());
+                self.facts.candidates.note(&candidates, self.attributes);
             }
             self.writer.push(candidates)?;
         }
@@ -79,9 +80,24 @@ impl Part {
         self.facts.candidates.runs = runs.into_iter().map(Arc::new).collect();
         Ok(self.facts)
     }
+}
 
-    fn judge(&mut self, ods: &RecordBatch) -> Result<RecordBatch, BuildError> {
-        self.facts.rows_read += i64::try_from(ods.num_rows()).unwrap_or(i64::MAX);
+/// Judges events as ODS keeps them anew, under the rules of each one's event date.
+pub(crate) struct FactJudge {
+    table: TableName,
+    book: Arc<CompiledBook>,
+    judge: SessionJudge,
+}
+
+impl FactJudge {
+    /// A judge under the rules that are recorded in the table.
+    pub(crate) fn new(table: &TableName, rule_book: &RuleBook, book: &Arc<CompiledBook>) -> Self {
+        let judge = SessionJudge::new(book, rule_book);
+        Self { table: table.clone(), book: Arc::clone(book), judge }
+    }
+
+    /// Rows of ODS as candidates, in the same order.
+    pub(crate) fn judge(&self, ods: &RecordBatch) -> Result<RecordBatch, BuildError> {
         let mapped = mapped(ods, &self.book.attributes).map_err(|source| self.error(source))?;
         let all: Vec<usize> = (0..ods.num_rows()).collect();
         let mut rejects = Rejects::new(ods.num_rows());
@@ -96,6 +112,16 @@ impl Part {
             });
         }
         judged.map_err(|source| self.error(source))
+    }
+
+    /// Of each row of ODS, whether it may open a session and whether it ends one.
+    pub(crate) fn opens_and_closes(
+        &self,
+        ods: &RecordBatch,
+    ) -> Result<(BooleanArray, BooleanArray), BuildError> {
+        let judged = self.judge(ods)?;
+        let flags = |at: usize| judged.column(at + self.book.attributes.len()).as_boolean().clone();
+        Ok((flags(OPENS), flags(CLOSES)))
     }
 
     fn error(&self, source: DataFusionError) -> BuildError {

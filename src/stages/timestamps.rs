@@ -115,6 +115,11 @@ fn typed(
     })
 }
 
+/// The instant that a text names, microseconds since 1970; `None` where it names none.
+pub(crate) fn micros_of(text: &str, read_as: ReadAs<'_>) -> Option<i64> {
+    parse(text, read_as.format, read_as.zone).ok()
+}
+
 /// Why a text is no timestamp, if it is none.
 pub(crate) fn fault_of(text: &str, read_as: ReadAs<'_>) -> Option<String> {
     match parse(text, read_as.format, read_as.zone) {

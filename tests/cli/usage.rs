@@ -5,7 +5,7 @@ use predicates::str::{contains, is_empty};
 
 use super::{empty_workspace, workspace};
 
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 21] = [
     "run",
     "ingest",
     "build",
@@ -17,6 +17,9 @@ const COMMANDS: [&str; 18] = [
     "quarantine",
     "report",
     "check",
+    "status",
+    "history",
+    "explain",
     "doctor",
     "generate",
     "config",

@@ -464,7 +464,10 @@ fn sessions_are_compared_with_ods() {
     };
     let wrong = [
         (of_u1("events + 1 else events end as events"), "events 4 where it is 3"),
-        (of_u1("array_reverse(distinct_note) else distinct_note end as distinct_note"), "distinct ["),
+        (
+            of_u1("array_reverse(distinct_note) else distinct_note end as distinct_note"),
+            "distinct [",
+        ),
         (of_u1("array_reverse(event_ids) else event_ids end as event_ids"), "event_ids ["),
         ("select * from rows where user_id <> 'u1'".to_owned(), "missing"),
         ("select * from rows union all select * from rows".to_owned(), "there more than once"),

@@ -47,13 +47,20 @@ pub(super) struct Judge {
     mappings: Vec<(Option<i32>, i64)>,
     pub(super) format: Arc<AttributeFormat>,
     zone: Tz,
-    /// Where `sessions/<feed>` is compared: the attribute whose values it lists.
-    sessions: Option<Option<String>>,
+    /// `sessions/<feed>`, where it is compared.
+    sessions: Option<SessionsTable>,
     /// Rows from this event date on are compared, days since 1970.
     pub(super) from: Option<i32>,
     /// Where rows before an event date were left out: that date, and the first instant that they
     /// surely lie before.
     pub(super) unread: Option<(i32, i64)>,
+}
+
+/// What the rows of `sessions/<feed>` are made of.
+#[derive(Debug)]
+struct SessionsTable {
+    /// The attribute whose values they list.
+    distinct: Option<String>,
 }
 
 impl Judge {
@@ -74,7 +81,8 @@ impl Judge {
             mappings: mappings.collect(),
             format: Arc::clone(&sources.format),
             zone: sources.compiled.zone,
-            sessions: sessions.map(|sessions| sessions.distinct.clone()),
+            sessions: sessions
+                .map(|sessions| SessionsTable { distinct: sessions.distinct.clone() }),
             from: None,
             unread: None,
         }
@@ -271,9 +279,8 @@ impl Findings {
         let of_facts = all().filter(|(rows, at)| rows.is(*at, FACT));
         let facts: Vec<Fact> = of_facts.map(|(rows, at)| fact(judge, rows, at)).collect();
         let is_compared = facts.iter().any(|fact| judge.is_compared(fact.pdate));
-        let has_sessions = all().any(|(rows, at)| {
-            rows.is(at, SESSION) && judge.is_compared(rows.date.value(at))
-        });
+        let has_sessions =
+            all().any(|(rows, at)| rows.is(at, SESSION) && judge.is_compared(rows.date.value(at)));
         if !is_compared && !has_sessions && held().next().is_none() {
             return Ok(());
         }
@@ -301,8 +308,8 @@ impl Findings {
             }
         }
         self.rows += found_rows;
-        if let Some(distinct) = &judge.sessions {
-            self.compare_sessions(judge, key, distinct.as_deref(), rows)?;
+        if let Some(table) = &judge.sessions {
+            self.compare_sessions(judge, key, table.distinct.as_deref(), rows)?;
         }
         let expected_digest =
             expected.iter().fold(0_u128, |sum, row| sum.wrapping_add(digest(&due(row))));
@@ -338,9 +345,8 @@ impl Findings {
     ) -> Result<(), DataFusionError> {
         let all = || rows.iter().flat_map(|(rows, range)| range.clone().map(move |at| (rows, at)));
         // A session has no event before its start, so that these have all of theirs at hand.
-        let is_compared = |start: i64| {
-            date_in(start, judge.zone).is_some_and(|date| judge.is_compared(date))
-        };
+        let is_compared =
+            |start: i64| date_in(start, judge.zone).is_some_and(|date| judge.is_compared(date));
         let held = all().filter(|(rows, at)| {
             rows.is(*at, ROW) && rows.start.is_valid(*at) && is_compared(rows.start.value(*at))
         });
@@ -358,9 +364,8 @@ impl Findings {
             .map(|((rows, at), value)| with_attributes(rows, *at, vec![value]))
             .collect();
         let expected = expected_sessions(&events, Some(0));
-        let found = all().filter(|(rows, at)| {
-            rows.is(*at, SESSION) && judge.is_compared(rows.date.value(*at))
-        });
+        let found = all()
+            .filter(|(rows, at)| rows.is(*at, SESSION) && judge.is_compared(rows.date.value(*at)));
         let found = found.map(|(rows, at)| serde_json::from_slice(rows.attributes.value(at)));
         let found: Vec<ExpectedSession> = found
             .collect::<Result<_, _>>()

@@ -77,11 +77,15 @@ impl Sessions {
     pub(super) fn check(&self, findings: &Findings) -> Check {
         let Findings { sessions, wrong_sessions, .. } = findings;
         match (self, &wrong_sessions.first) {
-            (Self::Absent, _) => Check::passed(NAME, "there is no such table; the next run makes it"),
+            (Self::Absent, _) => {
+                Check::passed(NAME, "there is no such table; the next run makes it")
+            }
             (Self::Behind(follows), _) => {
                 let follows =
                     follows.map_or("no version".to_owned(), |version| format!("version {version}"));
-                let detail = format!("not compared, for they follow {follows} of ods; the next run brings them up to date");
+                let detail = format!(
+                    "not compared, for they follow {follows} of ods; the next run brings them up to date"
+                );
                 Check::passed(NAME, detail)
             }
             (Self::Following(_), None) => {
@@ -89,7 +93,9 @@ impl Sessions {
             }
             (Self::Following(_), Some(((user, product), said))) => {
                 let wrong = wrong_sessions.rows;
-                let detail = format!("{wrong} differ from ods ({sessions} there), such as that of user {user}, product {product}, {said}");
+                let detail = format!(
+                    "{wrong} differ from ods ({sessions} there), such as that of user {user}, product {product}, {said}"
+                );
                 Check::failed(NAME, detail)
             }
         }
@@ -200,16 +206,17 @@ pub(super) fn differences(expected: &[ExpectedSession], found: &[ExpectedSession
     for session in found {
         starts.entry(session.session_start_micros).or_default().1.push(session);
     }
-    let said = |(start, (expected, found)): (i64, (Option<&ExpectedSession>, Vec<&ExpectedSession>))| {
-        let what = match (expected, found.as_slice()) {
-            (Some(expected), [found]) if expected == *found => return None,
-            (Some(expected), [found]) => columns(expected, found),
-            (Some(_), []) => "missing".to_owned(),
-            (None, _) => "none of ods".to_owned(),
-            (Some(_), _) => "there more than once".to_owned(),
+    let said =
+        |(start, (expected, found)): (i64, (Option<&ExpectedSession>, Vec<&ExpectedSession>))| {
+            let what = match (expected, found.as_slice()) {
+                (Some(expected), [found]) if expected == *found => return None,
+                (Some(expected), [found]) => columns(expected, found),
+                (Some(_), []) => "missing".to_owned(),
+                (None, _) => "none of ods".to_owned(),
+                (Some(_), _) => "there more than once".to_owned(),
+            };
+            Some(format!("{}: {what}", shown(start)))
         };
-        Some(format!("{}: {what}", shown(start)))
-    };
     starts.into_iter().filter_map(said).collect()
 }
 

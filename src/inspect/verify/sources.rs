@@ -158,8 +158,8 @@ impl<'a> Sources<'a> {
         let frame = narrowed(frame, part, SESSION_DATE).map_err(|source| self.error(source))?;
         let streams = self.execute(frame).await?.into_iter().map(|rows| {
             let (distinct, choice) = (distinct.clone(), part.choice.clone());
-            let rows = rows
-                .map(move |batch| choice.of(rows_of(&batch?, distinct.as_deref())?, None));
+            let rows =
+                rows.map(move |batch| choice.of(rows_of(&batch?, distinct.as_deref())?, None));
             rows.boxed()
         });
         Ok(streams.collect())
