@@ -27,7 +27,8 @@ fn listed(workspace: &Workspace, line: &str) -> Vec<String> {
     files["files"].as_array().unwrap().iter().map(line).collect()
 }
 
-fn kill(workspace: &Workspace, line: &str, point: &str) {
+/// Runs a command that dies at a fail point.
+pub(super) fn kill(workspace: &Workspace, line: &str, point: &str) {
     let killed = workspace.program(line).env("FAILPOINTS", format!("{point}=return")).output();
     let killed = killed.unwrap();
     assert_eq!(killed.status.signal(), Some(SIGABRT), "{line} did not reach {point}: {killed:?}");

@@ -4,6 +4,7 @@ use predicates::prelude::PredicateBooleanExt as _;
 use predicates::str::contains;
 use serde_json::{Value, json};
 
+use super::files::kill;
 use super::{CONFIGURATION, batch, empty_workspace, workspace};
 use crate::support::program::stdout_of;
 use crate::support::workspace::Workspace;
@@ -76,6 +77,32 @@ fn what_is_delivered_and_not_built_is_pending() {
     let pending = json!([{ "arrival_date": "2026-01-06", "deliveries": 1, "built": 0 }]);
     assert_eq!(status["feeds"][0]["pending"], pending);
     workspace.exec("status").code(1).stderr(contains("2026-01-06; `sessionlake build`"));
+    workspace.exec("build").code(0);
+    workspace.exec("status").code(0);
+}
+
+#[test]
+fn sessions_that_have_not_followed_ods_are_told_until_they_have() {
+    let workspace = workspace();
+    workspace.exec("run --arrival-date 2026-01-05").code(0);
+    kill(&workspace, "run", "sessions_before_commit");
+    let status = unhealthy(&workspace, "");
+    assert_eq!(conditions(&status), ["sessions_behind"]);
+    assert_eq!(status["feeds"][0]["sessions_behind"]["version"], 2);
+    workspace.exec("run").code(0);
+    workspace.exec("status").code(0);
+    workspace.assert_sessions_follow();
+}
+
+#[test]
+fn a_withdrawal_that_ods_has_not_followed_is_told_until_it_has() {
+    let workspace = workspace();
+    workspace.exec("run").code(0);
+    let line = "withdraw --file 2026-01-06.csv --arrival-date 2026-01-06";
+    kill(&workspace, line, "withdraw_after_commit");
+    let status = unhealthy(&workspace, "");
+    assert!(conditions(&status).contains(&"withdrawal_pending"), "{status}");
+    assert!(status["feeds"][0]["withdrawn_from"].is_string(), "{status}");
     workspace.exec("build").code(0);
     workspace.exec("status").code(0);
 }

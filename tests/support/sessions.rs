@@ -2,8 +2,6 @@
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Date32Type, Int64Type, TimestampMicrosecondType};
-use deltalake::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use object_store::ObjectStoreExt as _;
 use sessionlake::lake::{TableName, contracts};
 use sessionlake::reference::{ExpectedSession, expected_sessions};
 
@@ -35,35 +33,7 @@ impl Workspace {
 
     /// Every data file of sessions says that it is sorted by key, and is.
     pub fn assert_sessions_sorted(&self) {
-        let name = table();
-        for path in self.live_files(&name) {
-            let file = self.block_on(async {
-                let table = self.lake().load(&name).await.unwrap().unwrap();
-                let store = table.log_store().object_store(None);
-                let path = object_store::path::Path::from(path.as_str());
-                store.get(&path).await.unwrap().bytes().await.unwrap()
-            });
-            let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
-            for group in reader.metadata().row_groups() {
-                let key = group.sorting_columns().unwrap_or_else(|| panic!("{path} has no order"));
-                let names = key.iter().map(|column| {
-                    group.column(usize::try_from(column.column_idx).unwrap()).column_path().string()
-                });
-                assert_eq!(names.collect::<Vec<_>>(), contracts::SESSION_SORT_KEY, "{path}");
-            }
-            let mut previous = None;
-            for batch in reader.build().unwrap() {
-                let batch = batch.unwrap();
-                let (users, products) = (texts(&batch, "user_id"), texts(&batch, "product_code"));
-                let starts = batch.column_by_name("session_start").unwrap();
-                let starts = starts.as_primitive::<TimestampMicrosecondType>();
-                for row in 0..batch.num_rows() {
-                    let key = (users[row].clone(), products[row].clone(), starts.value(row));
-                    assert!(previous.as_ref() < Some(&key), "{path} is not sorted at {key:?}");
-                    previous = Some(key);
-                }
-            }
-        }
+        self.assert_files_sorted(&table(), &contracts::SESSION_SORT_KEY);
     }
 }
 

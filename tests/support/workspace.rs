@@ -5,9 +5,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Date32Type, Int64Type, TimestampMicrosecondType};
+use arrow::row::{OwnedRow, RowConverter, SortField};
 use chrono::{Days, NaiveDate};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use deltalake::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -275,38 +276,42 @@ impl Workspace {
 
     /// Every data file of ODS says that it is sorted by key, and is.
     pub fn assert_sorted(&self) {
-        let name = TableName::Ods("events".to_owned());
-        for path in self.live_files(&name) {
+        self.assert_files_sorted(&TableName::Ods("events".to_owned()), &contracts::SORT_KEY);
+    }
+
+    /// Every data file of a table says that it is sorted by `key`, and is.
+    pub fn assert_files_sorted(&self, name: &TableName, key: &[&str]) {
+        for path in self.live_files(name) {
             let file = self.block_on(async {
-                let table = self.lake().load(&name).await.unwrap().unwrap();
+                let table = self.lake().load(name).await.unwrap().unwrap();
                 let store = table.log_store().object_store(None);
                 let path = object_store::path::Path::from(path.as_str());
                 store.get(&path).await.unwrap().bytes().await.unwrap()
             });
             let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
             for group in reader.metadata().row_groups() {
-                let key = group.sorting_columns().unwrap_or_else(|| panic!("{path} has no order"));
-                let names = key.iter().map(|column| {
+                let order =
+                    group.sorting_columns().unwrap_or_else(|| panic!("{path} has no order"));
+                let names = order.iter().map(|column| {
                     group.column(usize::try_from(column.column_idx).unwrap()).column_path().string()
                 });
-                assert_eq!(names.collect::<Vec<_>>(), contracts::SORT_KEY, "{path}");
+                assert_eq!(names.collect::<Vec<_>>(), key, "{path}");
             }
-            let mut previous = None;
+            let field = |name: &&str| {
+                let field = reader.schema().field_with_name(name).unwrap();
+                SortField::new(field.data_type().clone())
+            };
+            let converter = RowConverter::new(key.iter().map(field).collect()).unwrap();
+            let mut previous: Option<OwnedRow> = None;
             for batch in reader.build().unwrap() {
                 let batch = batch.unwrap();
-                let [users, products, events] =
-                    ["user_id", "product_code", "event_id"].map(|name| texts(&batch, name));
-                let timestamps = batch.column_by_name("timestamp").unwrap();
-                let timestamps = timestamps.as_primitive::<TimestampMicrosecondType>();
-                for row in 0..batch.num_rows() {
-                    let key = (
-                        users[row].clone(),
-                        products[row].clone(),
-                        timestamps.value(row),
-                        events[row].clone(),
-                    );
-                    assert!(previous.as_ref() < Some(&key), "{path} is not sorted at {key:?}");
-                    previous = Some(key);
+                let column = |name: &&str| batch.column_by_name(name).unwrap();
+                let columns: Vec<ArrayRef> = key.iter().map(column).cloned().collect();
+                let rows = converter.convert_columns(&columns).unwrap();
+                for (number, row) in rows.iter().enumerate() {
+                    let is_behind = previous.as_ref().is_none_or(|previous| previous.row() < row);
+                    assert!(is_behind, "{path} is not sorted at row {number} of a batch");
+                    previous = Some(row.owned());
                 }
             }
         }
