@@ -10,14 +10,17 @@ mod faults;
 use std::convert::Infallible;
 use std::error::Error;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Parser;
 use faults::{Fault, Faults};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming};
 use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, IF_NONE_MATCH};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -28,6 +31,7 @@ use s3s_fs::FileSystem;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
+use tokio::time::Sleep;
 
 type AnyError = Box<dyn Error + Send + Sync>;
 type Body = BoxBody<Bytes, AnyError>;
@@ -162,6 +166,35 @@ async fn cut(response: Response<Body>, promise: Promise) -> Result<Response<Body
     let lies = promise == Promise::Cut && head.headers.contains_key(CONTENT_RANGE);
     let promised = if lies { half.len() } else { whole.len() };
     head.headers.insert(CONTENT_LENGTH, promised.into());
-    let body = Full::new(half).map_err(|never: Infallible| match never {}).boxed();
+    let body = if lies {
+        Full::new(half).map_err(|never: Infallible| match never {}).boxed()
+    } else {
+        Breaking { data: Some(half), pause: Box::pin(tokio::time::sleep(FLUSH)) }.boxed()
+    };
     Ok(Response::from_parts(head, body))
+}
+
+/// What was sent of a body has this long to leave before its connection breaks.
+const FLUSH: Duration = Duration::from_millis(20);
+
+/// A body that ends with an error, at which the connection is closed; a client of one that merely
+/// ends too early waits for the rest until its time is up.
+struct Breaking {
+    data: Option<Bytes>,
+    pause: Pin<Box<Sleep>>,
+}
+
+impl hyper::body::Body for Breaking {
+    type Data = Bytes;
+    type Error = AnyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, AnyError>>> {
+        if let Some(data) = self.data.take() {
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        self.pause.as_mut().poll(context).map(|()| Some(Err("the body is cut".into())))
+    }
 }
