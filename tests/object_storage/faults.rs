@@ -25,7 +25,7 @@ fn no_schedule_of_faults_loses_or_doubles_a_row() {
         // Without retries most faults end a run; with some, most are lived through, and an answer
         // that was lost is asked for again.
         let retries = if seed % 2 == 0 { 0 } else { 3 };
-        let per_thousand = if retries == 0 { "20" } else { "60" };
+        let per_thousand = if retries == 0 { "12" } else { "40" };
         let options = ["--faults-per-thousand", per_thousand, "--seed", &seed.to_string()];
         let faulty = S3::start(folder.path(), &options);
         let workspace = workspace(&faulty.lake("lake", &format!("retries = {retries}")));
