@@ -310,3 +310,21 @@ fn a_table_for_people_that_does_not_fit_says_what_to_do() {
         .code(1)
         .stderr(contains("too large for a table").and(contains("--format csv")));
 }
+
+#[test]
+fn a_file_that_includes_itself_comes_to_an_end() {
+    let workspace = empty_workspace();
+    std::fs::write(workspace.path("self.sql"), "\\i self.sql\n").unwrap();
+    sql(&workspace, &["-f", "self.sql"])
+        .code(1)
+        .stderr(contains("16 files include one another").and(contains("self.sql: statement 1")));
+}
+
+#[test]
+fn what_a_file_that_is_included_may_not_do_is_wrong_use_as_well() {
+    let workspace = empty_workspace();
+    std::fs::write(workspace.path("writes.sql"), "drop table runs;\n").unwrap();
+    sql(&workspace, &["-f", "writes.sql"]).code(2);
+    sql(&workspace, &["-c", "\\i writes.sql"]).code(2).stderr(contains("only reads"));
+    sql(&workspace, &["-c", "\\i missing.sql"]).code(2).stderr(contains("missing.sql"));
+}

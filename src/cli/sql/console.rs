@@ -6,13 +6,10 @@ use std::str::FromStr as _;
 use std::time::Instant;
 
 use datafusion_cli::command::Command;
-use datafusion_cli::object_storage::instrumented::InstrumentedObjectStoreRegistry;
-use datafusion_cli::print_format::PrintFormat;
-use datafusion_cli::print_options::{MaxRows, PrintOptions};
 
 use super::read;
 use crate::inspect::sql::script::{Kind, Part, parts};
-use crate::inspect::sql::{Format, Place, Printed, Session, SqlError, StatementError};
+use crate::inspect::sql::{Format, Place, Printed, Session, SqlError, StatementError, cli_options};
 
 /// What `\?` prints.
 const HELP: &str = "\
@@ -31,6 +28,9 @@ A statement ends with ; and may have several lines. Ctrl-C ends a statement, Ctr
 at_version('ods.events', 12), at_time('ods.events', '2026-01-03T00:00:00Z') and
 history('ods.events') are a table as it was, and its commits.
 ";
+
+/// Files that may include one another; one that includes itself would never end.
+const MOST_INCLUDES: usize = 16;
 
 /// A text of statements and what to call it.
 pub(super) struct Script {
@@ -62,6 +62,8 @@ pub(super) struct Console {
     pub(super) format: Format,
     pub(super) limit: Limit,
     pub(super) is_quiet: bool,
+    /// Files that are being run because another one includes them.
+    pub(super) including: usize,
 }
 
 impl Console {
@@ -127,8 +129,14 @@ impl Console {
                 self.statement(&format!("describe {name}")).await?;
             }
             Command::Include(Some(file)) => {
+                if self.including == MOST_INCLUDES {
+                    return Err(StatementError::TooManyIncludes { file, most: MOST_INCLUDES });
+                }
                 let script = read(Path::new(&file)).map_err(Box::new)?;
-                return Box::pin(self.run(&script)).await.map_err(|error| Box::new(error).into());
+                self.including += 1;
+                let went = Box::pin(self.run(&script)).await;
+                self.including -= 1;
+                return went.map_err(|error| Box::new(error).into());
             }
             Command::QuietMode(quiet) => {
                 self.is_quiet = quiet.unwrap_or(self.is_quiet);
@@ -137,7 +145,7 @@ impl Console {
             Command::OutputFormat(setting) => self.shape(setting.as_deref())?,
             Command::ListFunctions | Command::SearchFunctions(_) => {
                 let context = self.session.context();
-                let done = command.execute(context, &mut cli_options()).await;
+                let done = command.execute(context, &mut cli_options(Format::Table)).await;
                 done.map_err(|source| self.session.failed(source))?;
             }
             Command::Include(None) | Command::ObjectStoreProfileMode(_) => return Err(unknown()),
@@ -181,15 +189,5 @@ fn tell(text: &str) -> Result<(), StatementError> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(StatementError::ReaderGone),
         written => written.map_err(StatementError::Output),
-    }
-}
-
-fn cli_options() -> PrintOptions {
-    PrintOptions {
-        format: PrintFormat::Table,
-        quiet: true,
-        maxrows: MaxRows::Unlimited,
-        color: false,
-        instrumented_registry: InstrumentedObjectStoreRegistry::new().into(),
     }
 }

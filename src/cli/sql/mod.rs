@@ -45,7 +45,7 @@ pub(super) struct SqlArgs {
     /// terminal, else all]
     #[arg(long, value_name = "N")]
     max_rows: Option<MaxRows>,
-    /// Print nothing but rows
+    /// Print nothing but rows; a table that is cut on a terminal says so all the same
     #[arg(short, long)]
     quiet: bool,
     /// Let statements write: files with copy, and tables, views and external tables of this
@@ -140,7 +140,7 @@ fn console(global: &Global, args: &SqlArgs, session: Session) -> Console {
         None => Limit::Never,
     };
     let is_quiet = args.quiet || !is_terminal;
-    Console { session, format, limit, is_quiet }
+    Console { session, format, limit, is_quiet, including: 0 }
 }
 
 /// The name of standard input among files.

@@ -46,6 +46,9 @@ use tables::Tables;
 pub const ROOT_CATALOG: &str = "Lake";
 /// The schema of the tables without a layer.
 pub const ROOT_SCHEMA: &str = "public";
+/// The layers of a feed, in the order of [`TableName::of_feed`]: schemas, and words that stand for a
+/// table of one feed.
+pub(super) const LAYERS: [&str; 4] = ["raw", "quarantine", "ods", "sessions"];
 
 /// The tables of a lake, and a context in which SQL finds them.
 pub struct Catalog {

@@ -6,13 +6,22 @@ use url::Url;
 
 use crate::lake::without_parents;
 
-/// Whether a path or URL, as a statement names it, lies at or below `root`.
+/// Whether a path or URL, as a statement names it, lies at or below `root`. What is a URL and where it
+/// leads is decided as the writer does, `ListingTableUrl::parse`: `file:/a` is one, and its path is
+/// decoded.
 pub(super) fn is_within(root: &Url, location: &str) -> bool {
+    let is_path = Path::new(location).is_absolute();
     let local = match Url::parse(location) {
-        Ok(url) if location.contains("://") => match url.to_file_path() {
-            Ok(path) if url.scheme() == "file" => path,
-            _ => return is_same_store(root, &url) && is_below(url.path(), root.path()),
-        },
+        Ok(url) if !is_path => {
+            let Ok(place) = place_of(&url) else {
+                return false;
+            };
+            if url.scheme() != "file" {
+                let below = place_of(root).is_ok_and(|root| place.prefix_matches(&root));
+                return is_same_store(root, &url) && below;
+            }
+            Path::new("/").join(place.as_ref())
+        }
         _ => PathBuf::from(location),
     };
     let Ok(root) = root.to_file_path() else {
@@ -21,16 +30,15 @@ pub(super) fn is_within(root: &Url, location: &str) -> bool {
     real(&local).starts_with(real(&root))
 }
 
+/// Where a URL leads within its store.
+fn place_of(url: &Url) -> Result<object_store::path::Path, object_store::path::Error> {
+    let segments: Vec<&str> = url.path().split('/').filter(|part| !part.is_empty()).collect();
+    object_store::path::Path::from_url_path(segments.join("/"))
+}
+
 fn is_same_store(root: &Url, url: &Url) -> bool {
     let scheme = |url: &Url| url.scheme().trim_end_matches('a').to_owned();
     scheme(root) == scheme(url) && root.host_str() == url.host_str()
-}
-
-fn is_below(path: &str, folder: &str) -> bool {
-    let segments = |path: &str| -> Vec<String> {
-        path.split('/').filter(|segment| !segment.is_empty()).map(str::to_owned).collect()
-    };
-    segments(path).starts_with(&segments(folder))
 }
 
 /// The path without links, as far as it is there.
@@ -63,6 +71,8 @@ mod tests {
             assert!(is_within(&root, &at(within)), "{within}");
         }
         assert!(is_within(&root, Url::from_file_path(at("lake/x.csv")).unwrap().as_str()));
+        assert!(is_within(&root, &format!("file:{}", at("lake/x.csv"))));
+        assert!(is_within(&root, &format!("FILE:{}", at("l%61ke/x.csv"))));
         for outside in ["lake2/x.csv", "x.csv", "lake/../x.csv"] {
             assert!(!is_within(&root, &at(outside)), "{outside}");
         }
@@ -71,7 +81,10 @@ mod tests {
     #[test]
     fn a_bucket_is_told_from_another() {
         let root = Url::parse("s3://bucket/a/lake/").unwrap();
-        for within in ["s3://bucket/a/lake/ods", "s3://bucket/a/lake", "s3a://bucket//a/lake/x"] {
+        for within in ["s3://bucket/a/lake/ods", "s3://bucket/a/lake", "s3a://bucket//a/lake/x"]
+            .into_iter()
+            .chain(["s3://bucket/a/l%61ke/x"])
+        {
             assert!(is_within(&root, within), "{within}");
         }
         for outside in ["s3://other/a/lake/x", "s3://bucket/a/lakes/x", "s3://bucket/x", "a/lake"] {

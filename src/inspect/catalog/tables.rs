@@ -13,7 +13,7 @@ use datafusion::prelude::SessionContext;
 use deltalake::DeltaTable;
 
 use super::read_only::ReadOnly;
-use super::{Names, ROOT_CATALOG, ROOT_SCHEMA};
+use super::{LAYERS, Names, ROOT_CATALOG, ROOT_SCHEMA};
 use crate::config::{FeedConfig, client_and_name};
 use crate::engine::queries::NUMBERED_SESSIONS;
 use crate::error::JobError;
@@ -113,6 +113,15 @@ impl Tables {
             Some(table) => self.provider(name, &table).await?,
             None => Arc::new(EmptyTable::new(self.columns(name).map_err(external)?)),
         };
+        self.shown(name, provider).await
+    }
+
+    /// A table as it is asked: sessions have their number.
+    async fn shown(
+        &self,
+        name: &TableName,
+        provider: Provider,
+    ) -> Result<Provider, DataFusionError> {
         match name {
             TableName::Sessions(_) => self.numbered(provider).await,
             _ => Ok(provider),
@@ -154,7 +163,7 @@ impl Tables {
         }
         .map_err(external)?;
         self.remember(name, table.version().unwrap_or_default())?;
-        self.provider(name, &table).await
+        self.shown(name, self.provider(name, &table).await?).await
     }
 
     fn remember(&self, name: &TableName, version: u64) -> Result<(), DataFusionError> {
@@ -205,7 +214,7 @@ pub(super) enum Moment {
 
 /// The tables of a feed by their layer.
 fn layers(feed: &FeedConfig) -> impl Iterator<Item = (&'static str, TableName)> {
-    ["raw", "quarantine", "ods", "sessions"].into_iter().zip(TableName::of_feed(&feed.name))
+    LAYERS.into_iter().zip(TableName::of_feed(&feed.name))
 }
 
 /// What a statement fails with where the lake is why.

@@ -51,7 +51,11 @@ impl SqlError {
     pub fn is_usage(&self) -> bool {
         match self {
             Self::Script { .. } | Self::UnknownQuestion { .. } => true,
-            Self::Statement { source, .. } => matches!(**source, StatementError::Refused(_)),
+            Self::Statement { source, .. } => match &**source {
+                StatementError::Refused(_) => true,
+                StatementError::Included(included) => included.is_usage(),
+                _ => false,
+            },
             Self::Terminal(_) => false,
         }
     }
@@ -142,6 +146,16 @@ pub enum StatementError {
         format: String,
         /// What there is.
         known: String,
+    },
+    /// Files include files, further than is allowed.
+    #[error(
+        "{file} is not read, as {most} files include one another already; does it include itself?"
+    )]
+    TooManyIncludes {
+        /// The file.
+        file: String,
+        /// How many may.
+        most: usize,
     },
     /// A script that a command includes.
     #[error(transparent)]

@@ -21,12 +21,20 @@ pub use error::{Place, SqlError, StatementError};
 pub use guard::{Access, Refusal};
 pub use rows::{Format, Printed, Rows};
 
-use super::catalog::{Catalog, ROOT_CATALOG, ROOT_SCHEMA};
+use super::catalog::{Catalog, LAYERS, ROOT_CATALOG, ROOT_SCHEMA};
 use crate::config::{Config, FeedConfig, client_and_name, nearest};
 use crate::error::JobError;
 
-/// Words that stand for a table of one feed.
-const LAYERS: [&str; 4] = ["raw", "quarantine", "ods", "sessions"];
+/// How the DataFusion CLI prints what is left to it.
+pub fn cli_options(format: Format) -> PrintOptions {
+    PrintOptions {
+        format: format.of_cli(),
+        quiet: true,
+        maxrows: MaxRows::Unlimited,
+        color: false,
+        instrumented_registry: Arc::new(InstrumentedObjectStoreRegistry::new()),
+    }
+}
 
 /// The statements of one process.
 pub struct Session {
@@ -45,11 +53,6 @@ impl Session {
     ) -> Result<Self, JobError> {
         let feeds = config.feeds.iter().map(|feed| feed.name.clone()).collect();
         Ok(Self { catalog: Catalog::open(config, own)?, access, feeds })
-    }
-
-    /// The tables.
-    pub fn catalog(&self) -> &Catalog {
-        &self.catalog
     }
 
     /// Every table as a statement names it, those that this session made included.
@@ -100,13 +103,7 @@ impl Session {
 
     /// A statement that names another store; the DataFusion CLI opens it, and prints the count.
     async fn reach_out(&self, sql: &str, format: Format) -> Result<Rows, DataFusionError> {
-        let options = PrintOptions {
-            format: format.of_cli(),
-            quiet: true,
-            maxrows: MaxRows::Unlimited,
-            color: false,
-            instrumented_registry: Arc::new(InstrumentedObjectStoreRegistry::new()),
-        };
+        let options = cli_options(format);
         exec_from_commands(self.context(), vec![sql.to_owned()], &options).await?;
         Ok(Rows::none())
     }

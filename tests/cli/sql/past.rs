@@ -28,6 +28,20 @@ fn a_table_can_be_read_as_it_was() {
 }
 
 #[test]
+fn sessions_of_then_have_their_number_too() {
+    let workspace = built();
+    let versions = "select max(version) from history('sessions.events')";
+    let newest = lines(&workspace, versions).remove(0);
+    let numbered = |table: &str| {
+        let columns = "user_id, session_id, session_seq";
+        lines(&workspace, &format!("select {columns} from {table} order by session_id"))
+    };
+    let then = numbered(&format!("at_version('sessions.events', {newest})"));
+    assert_eq!(then, numbered("sessions.events"));
+    assert!(!then.is_empty());
+}
+
+#[test]
 fn a_time_leads_to_the_version_of_then() {
     let workspace = built();
     let history = "select version, timestamp from history('ods.events') order by version";

@@ -94,6 +94,8 @@ fn the_lake_is_not_written_to_with_write_either() {
         "copy (select 1 as a) to 'lake/ods/events/x.csv'".to_owned(),
         format!("copy (select 1 as a) to '{lake}/x.parquet'"),
         format!("copy (select 1 as a) to 'file://{lake}/x.parquet'"),
+        format!("copy (select 1 as a) to 'file:{lake}/x.parquet'"),
+        format!("create external table mine (a int) stored as csv location 'file:{lake}/mine/'"),
         "create external table mine (a int) stored as csv location 'lake/mine/'".to_owned(),
     ];
     for statement in WRITES.iter().filter(|statement| statement.contains("ods")) {
