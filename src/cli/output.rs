@@ -83,7 +83,12 @@ fn write(mut stdout: impl io::Write, text: &str) -> Result<(), JobError> {
     let written = stdout
         .write_all(text.as_bytes())
         .and_then(|()| if text.ends_with('\n') { Ok(()) } else { stdout.write_all(b"\n") });
-    match written.and_then(|()| stdout.flush()) {
+    to_stdout(written.and_then(|()| stdout.flush()))
+}
+
+/// What becomes of a write to standard output: a reader that has gone is no error.
+pub(super) fn to_stdout(written: io::Result<()>) -> Result<(), JobError> {
+    match written {
         Err(source) if source.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         Err(source) => Err(JobError::Output { target: PathBuf::from("standard output"), source }),
         Ok(()) => Ok(()),
@@ -193,21 +198,19 @@ pub(super) fn retention_plan(
     }
     let mut shown = table(&["table", "arrival date", "files", "size"], 2);
     for partition in plans.iter().flat_map(|(_, plan)| &plan.partitions) {
-        let bytes = u64::try_from(partition.totals.bytes).unwrap_or_default();
         shown.add_row([
             partition.table.clone(),
             partition.arrival_date.to_string(),
             partition.totals.files.to_string(),
-            ByteSize(bytes).to_string(),
+            size(partition.totals.bytes),
         ]);
     }
     for removed in plans.iter().flat_map(|(_, plan)| &plan.removed_files) {
-        let bytes = u64::try_from(removed.totals.bytes).unwrap_or_default();
         shown.add_row([
             removed.table.clone(),
             "left the table".to_owned(),
             removed.totals.files.to_string(),
-            ByteSize(bytes).to_string(),
+            size(removed.totals.bytes),
         ]);
     }
     let mut lines =
@@ -326,9 +329,8 @@ pub(super) fn maintained(
             ("joined", of_table.compacted.joined),
         ];
         for (what, totals) in rows.iter().filter(|(_, totals)| totals.files > 0) {
-            let bytes = u64::try_from(totals.bytes).unwrap_or_default();
-            let (files, size) = (totals.files.to_string(), ByteSize(bytes).to_string());
-            shown.add_row([of_table.table.clone(), (*what).to_owned(), files, size]);
+            let (files, bytes) = (totals.files.to_string(), size(totals.bytes));
+            shown.add_row([of_table.table.clone(), (*what).to_owned(), files, bytes]);
         }
         if upkept.checkpoint {
             let what = "checkpoint".to_owned();
@@ -376,7 +378,7 @@ pub(super) fn files(format: OutputFormat, facts: &[FileFact]) -> Result<(), JobE
             why,
             count(outcome.rows),
             count(outcome.rows_rejected),
-            ByteSize(u64::try_from(outcome.bytes).unwrap_or_default()).to_string(),
+            size(outcome.bytes),
             run_id.clone(),
         ]);
     }

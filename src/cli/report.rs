@@ -61,7 +61,9 @@ pub(super) async fn report(global: &Global, args: ReportArgs) -> Result<Ended, J
         signal = stop.received() => return Ok(signal),
     };
     if args.out == Path::new("-") {
-        return to_standard_output(&report);
+        let mut stdout = io::BufWriter::new(io::stdout().lock());
+        output::to_stdout(page::render(&report, &mut stdout).map(drop))?;
+        return Ok(Ended::Done);
     }
     let bytes = page::write(&report, &args.out)?;
     let names: Vec<&str> = feeds.iter().map(|feed| feed.name.as_str()).collect();
@@ -75,14 +77,4 @@ pub(super) async fn report(global: &Global, args: ReportArgs) -> Result<Ended, J
         }
     }
     Ok(Ended::Done)
-}
-
-fn to_standard_output(report: &report::Report) -> Result<Ended, JobError> {
-    let written = page::render(report, &mut io::BufWriter::new(io::stdout().lock()));
-    match written {
-        Err(source) if source.kind() != io::ErrorKind::BrokenPipe => {
-            Err(JobError::Output { target: PathBuf::from("standard output"), source })
-        }
-        _ => Ok(Ended::Done),
-    }
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::open;
 use crate::config::{Config, FeedConfig};
+use crate::engine::Engine;
 use crate::error::JobError;
 use crate::lake::contracts::PDATE;
 use crate::lake::files::by_date;
@@ -63,14 +64,23 @@ pub async fn plan(
     feed: &FeedConfig,
     from: Option<NaiveDate>,
 ) -> Result<Plan, JobError> {
+    plan_in(&open(config)?, config, feed, from).await
+}
+
+/// The same in a lake that is open.
+pub(super) async fn plan_in(
+    (lake, engine): &(Lake, Engine),
+    config: &Config,
+    feed: &FeedConfig,
+    from: Option<NaiveDate>,
+) -> Result<Plan, JobError> {
     let clock = Instant::now();
-    let (lake, engine) = open(config)?;
     let mut plan = Plan { feed: feed.name.clone(), ..Plan::default() };
-    let Some(known) = Known::of(&lake, feed).await? else {
+    let Some(known) = Known::of(lake, feed).await? else {
         return Ok(plan);
     };
     let from = from.unwrap_or(known.earliest);
-    let stage = StageContext::reading(&lake, &engine, feed, &config.feeds);
+    let stage = StageContext::reading(lake, engine, feed, &config.feeds);
     let request =
         Request { from, source: Source::Ods, rules: Rules::Configured, files: Files::All };
     let changes = reprocess::session_changes(&stage, request).await;

@@ -1,5 +1,7 @@
 //! Where the report goes and what is said of it; what is on it is seen in a browser, in `report`.
 
+use std::os::unix::fs::FileTypeExt as _;
+
 use predicates::str::{contains, is_empty, starts_with};
 use serde_json::Value;
 
@@ -51,6 +53,26 @@ fn a_report_replaces_the_one_before_or_leaves_it() {
     let left: Vec<_> = std::fs::read_dir(workspace.path("")).unwrap().collect();
     let names = left.iter().map(|entry| entry.as_ref().unwrap().file_name());
     assert!(names.into_iter().all(|name| !name.to_string_lossy().starts_with(".report-")));
+}
+
+#[test]
+fn what_is_no_file_is_written_to_and_not_replaced() {
+    let workspace = empty_workspace();
+    std::fs::write(workspace.path("real.html"), "old").unwrap();
+    std::os::unix::fs::symlink("real.html", workspace.path("link.html")).unwrap();
+    workspace.exec("report --out link.html").code(0);
+    assert!(workspace.path("link.html").is_symlink());
+    let page = std::fs::read_to_string(workspace.path("real.html")).unwrap();
+    assert!(page.starts_with("<!doctype html>"));
+    let pipe = workspace.path("pipe.html");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let reader = {
+        let pipe = pipe.clone();
+        std::thread::spawn(move || std::fs::read_to_string(pipe).unwrap())
+    };
+    workspace.exec("report --out pipe.html").code(0);
+    assert!(std::fs::symlink_metadata(&pipe).unwrap().file_type().is_fifo());
+    assert!(reader.join().unwrap().starts_with("<!doctype html>"));
 }
 
 #[test]

@@ -19,6 +19,7 @@ use super::{Asked, DATES_BY_DEFAULT, MOST_DATES, ReportError};
 use crate::config::FeedConfig;
 use crate::engine::{Engine, queries, report_queries};
 use crate::inspect::plan::Plan;
+use crate::inspect::rows_of;
 use crate::lake::contracts::{self, PDATE};
 use crate::lake::files::by_date;
 use crate::lake::rules::{RuleBook, SessionEntry};
@@ -204,11 +205,10 @@ impl<'a> Source<'a> {
         name: &TableName,
         schema: SchemaRef,
     ) -> Result<Arc<dyn TableProvider>, ReportError> {
-        let Some(table) = lake.load(name).await? else {
-            return Ok(Arc::new(EmptyTable::new(schema)));
-        };
-        let provider = table.table_provider().with_session(Arc::new(self.context.state())).await;
-        Ok(provider.map_err(|source| LakeError::read(name, source.into()))?)
+        Ok(match rows_of(lake, &self.context, name).await? {
+            Some(rows) => rows.into_view(),
+            None => Arc::new(EmptyTable::new(schema)),
+        })
     }
 
     /// Makes a relation known to the queries that follow.

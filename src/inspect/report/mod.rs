@@ -14,7 +14,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 
 use super::open;
-use super::plan::plan;
+use super::plan::plan_in;
 use crate::clock;
 use crate::config::{Config, FeedConfig};
 use crate::error::JobError;
@@ -78,7 +78,7 @@ pub async fn report(
     for feed in feeds {
         let mut of_feed = feed::read(&opened, feed, asked).await?;
         if of_feed.has_other_rules {
-            of_feed.plan = Some(plan(config, feed, asked.from).await?);
+            of_feed.plan = Some(plan_in(&opened, config, feed, asked.from).await?);
         }
         reports.push(of_feed);
     }

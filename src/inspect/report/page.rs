@@ -1,6 +1,6 @@
 //! The HTML page around the data of a report.
 
-use std::fs::Permissions;
+use std::fs::{File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -34,9 +34,16 @@ const PIECES: [(&str, &[&str]); 7] = [
     ),
 ];
 
-/// Writes the page to `path`, whole or not at all, and returns its bytes.
+/// Writes the page to `path`, whole or not at all, and returns its bytes. A link is followed; what is
+/// no file, such as a pipe, is written to and not replaced.
 pub fn write(report: &Report, path: &Path) -> Result<u64, ReportError> {
     let failed = |source| ReportError::Write { path: path.to_owned(), source };
+    let there = path.canonicalize();
+    let path = there.as_deref().unwrap_or(path);
+    if path.metadata().is_ok_and(|there| !there.is_file()) {
+        let mut out = File::options().write(true).open(path).map_err(failed)?;
+        return render(report, &mut out).map_err(failed);
+    }
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
