@@ -63,7 +63,6 @@ pub(super) struct ActiveDate {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Occurrence {
     pub(super) product: String,
-    pub(super) date: NaiveDate,
     pub(super) timestamp_micros: i64,
 }
 
@@ -126,20 +125,15 @@ impl Ods {
     pub(super) async fn occurrences(
         &self,
         user: &str,
-        product: Option<&str>,
         event: &str,
     ) -> Result<Vec<Occurrence>, ExplainError> {
-        let mut condition = ident("user_id").eq(lit(user)).and(ident("event_id").eq(lit(event)));
-        if let Some(product) = product {
-            condition = condition.and(ident("product_code").eq(lit(product)));
-        }
+        let condition = ident("user_id").eq(lit(user)).and(ident("event_id").eq(lit(event)));
         let mut found = Vec::new();
         for batch in &self.rows(condition).await? {
             let columns = self.columns(batch, &contracts::ods(&[]))?;
             found.extend((0..batch.num_rows()).filter_map(|row| {
                 Some(Occurrence {
                     product: columns.text("product_code", row)?,
-                    date: columns.date(PDATE, row)?,
                     timestamp_micros: columns.micros("timestamp", row)?,
                 })
             }));

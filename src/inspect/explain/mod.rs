@@ -90,11 +90,11 @@ async fn answer(
     let products = products(&dates);
     let timeline = match chosen(&ods, question, &products).await? {
         None => None,
-        Some(product) => {
+        Some(Chosen { product, occurrences }) => {
             let dates: Vec<ActiveDate> =
                 dates.into_iter().filter(|date| date.product == product).collect();
             let key = Key { user, product: &product };
-            Some(timeline(&ods, key, &dates, question).await?)
+            Some(timeline(&ods, key, &dates, &occurrences, question).await?)
         }
     };
     let quarantine = refused(lake, engine, &feed.name, user).await?;
@@ -121,37 +121,48 @@ fn products(dates: &[ActiveDate]) -> Vec<Product> {
     products.collect()
 }
 
-/// The product that the question is about; none where that is open.
+/// What the question is about.
+struct Chosen {
+    product: String,
+    /// When the event happened that is asked for, the newest first.
+    occurrences: Vec<i64>,
+}
+
+/// The product that the question is about, with its event; none where that is open.
 async fn chosen(
     ods: &Ods,
     question: &Question,
     products: &[Product],
-) -> Result<Option<String>, ExplainError> {
+) -> Result<Option<Chosen>, ExplainError> {
     let (table, user) = (|| ods.name.clone(), || question.user.clone());
+    let mut of_question: Vec<&str> =
+        products.iter().map(|product| product.product_code.as_str()).collect();
     if let Some(product) = &question.product {
-        if products.iter().any(|known| known.product_code == *product) {
-            return Ok(Some(product.clone()));
+        if !of_question.contains(&product.as_str()) {
+            return Err(ExplainError::UnknownProduct {
+                table: table(),
+                user: user(),
+                product: product.clone(),
+                known: of_question.join(", "),
+            });
         }
-        let known: Vec<&str> = products.iter().map(|known| known.product_code.as_str()).collect();
-        return Err(ExplainError::UnknownProduct {
-            table: table(),
-            user: user(),
-            product: product.clone(),
-            known: known.join(", "),
-        });
+        of_question = vec![product];
     }
-    let mut of_question: Vec<String> =
-        products.iter().map(|product| product.product_code.clone()).collect();
-    if let (Moment::Event(event), [_, _, ..]) = (&question.moment, products) {
-        let found = ods.occurrences(&question.user, None, event).await?;
-        of_question.retain(|product| found.iter().any(|event| event.product == *product));
-        if of_question.is_empty() {
+    let mut found = Vec::new();
+    if let Moment::Event(event) = &question.moment {
+        found = ods.occurrences(&question.user, event).await?;
+        found.retain(|event| of_question.contains(&event.product.as_str()));
+        if found.is_empty() {
             let (table, user, event) = (table(), user(), event.clone());
             return Err(ExplainError::UnknownEvent { table, user, event });
         }
+        of_question.retain(|product| found.iter().any(|event| event.product == *product));
     }
     Ok(match of_question.as_slice() {
-        [only] => Some(only.clone()),
+        [only] => Some(Chosen {
+            product: (*only).to_owned(),
+            occurrences: found.iter().map(|event| event.timestamp_micros).collect(),
+        }),
         _ => None,
     })
 }
@@ -160,9 +171,10 @@ async fn timeline(
     ods: &Ods,
     key: Key<'_>,
     dates: &[ActiveDate],
+    occurrences: &[i64],
     question: &Question,
 ) -> Result<Timeline, ExplainError> {
-    let shown = shown_of(ods, key, dates, question).await?;
+    let shown = shown_of(ods, key, dates, occurrences, question).await?;
     let facts: Vec<&Fact> = shown.values().map(|(fact, _)| fact).collect();
     let (past, changes) = past::follow(ods, key, &facts).await?;
     let entries: std::collections::BTreeSet<usize> =

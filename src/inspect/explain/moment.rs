@@ -36,15 +36,17 @@ struct Focus {
 }
 
 /// The events that answer a question, by their position among all events of the key. `dates` are
-/// those of the key, in order, at least one.
+/// those of the key, in order, at least one; `occurrences` when the event happened that is asked for,
+/// the newest first.
 pub(super) async fn shown_of(
     ods: &Ods,
     key: Key<'_>,
     dates: &[ActiveDate],
+    occurrences: &[i64],
     question: &Question,
 ) -> Result<ShownEvents, ExplainError> {
     let mut shown = ShownEvents::new();
-    for (target, around) in targets(ods, key, dates, question).await? {
+    for (target, around) in targets(ods, dates, occurrences, question) {
         shown.extend(look(ods, key, dates, target, around, question).await?);
     }
     if let (true, Moment::Session { id, start_micros }) = (shown.is_empty(), &question.moment) {
@@ -58,12 +60,12 @@ pub(super) async fn shown_of(
 }
 
 /// What to look for, each with the positions in `dates` between which it begins.
-async fn targets<'q>(
+fn targets<'q>(
     ods: &Ods,
-    key: Key<'_>,
     dates: &[ActiveDate],
+    occurrences: &[i64],
     question: &'q Question,
-) -> Result<Vec<(Target<'q>, Range<usize>)>, ExplainError> {
+) -> Vec<(Target<'q>, Range<usize>)> {
     let last = dates.len() - 1;
     let around = |micros: i64| {
         let date = date_of(ods, micros);
@@ -71,25 +73,17 @@ async fn targets<'q>(
         let before = dates.partition_point(|active| active.date < date);
         before.saturating_sub(1)..(behind + 1).min(dates.len())
     };
-    Ok(match &question.moment {
+    match &question.moment {
         Moment::LastDate => vec![(Target::Date(dates[last].date), last..dates.len())],
         Moment::At(micros) => vec![(Target::Nearest(*micros), around(*micros))],
         Moment::Session { id, start_micros } => {
             vec![(Target::Session(id), around(*start_micros))]
         }
-        Moment::Event(event) => {
-            let found = ods.occurrences(key.user, Some(key.product), event).await?;
-            if found.is_empty() {
-                return Err(ExplainError::UnknownEvent {
-                    table: ods.name.clone(),
-                    user: key.user.to_owned(),
-                    event: event.clone(),
-                });
-            }
-            let newest = found.iter().take(MOST_OCCURRENCES).map(|found| found.timestamp_micros);
-            newest.map(|micros| (Target::Nearest(micros), around(micros))).collect()
+        Moment::Event(_) => {
+            let newest = occurrences.iter().take(MOST_OCCURRENCES);
+            newest.map(|micros| (Target::Nearest(*micros), around(*micros))).collect()
         }
-    })
+    }
 }
 
 /// Reads the dates `around`, and more as long as the session found goes on beyond them.
