@@ -222,6 +222,22 @@ fn small_files_are_joined_and_no_row_changes() {
 }
 
 #[test]
+fn sessions_still_show_what_ods_holds_when_its_files_were_joined() {
+    let workspace = configured();
+    many_deliveries(&workspace);
+    workspace.exec("build").code(0);
+    cut(&workspace, &ods(), &ODS_FILES);
+    workspace.exec("run").code(0);
+    let report = by_table(&workspace.json("maintain"));
+    assert_eq!(report["ods/events"]["compacted"]["dates"], 1);
+    let checks = workspace.json("verify")["feeds"][0]["checks"].take();
+    let mut checks = checks.as_array().unwrap().iter();
+    let sessions = checks.find(|check| check["check"] == "sessions").unwrap();
+    assert_eq!(sessions["detail"], format!("{USERS} sessions are what ods makes of them"));
+    workspace.exec("status").code(0);
+}
+
+#[test]
 fn small_files_of_sessions_are_joined_in_key_order() {
     let name = TableName::Sessions("events".to_owned());
     let workspace = configured();

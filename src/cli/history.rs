@@ -75,8 +75,8 @@ fn shown(runs: &[Run]) -> String {
     ];
     let mut table = output::table(&header, 6);
     for run in runs {
-        // Every row is read twice, by ingest and by build.
-        let is_build = |stage: &StageOfRun| stage.stage != "ingest";
+        // Every row is read twice, by ingest and by build; sessions are no events.
+        let is_build = |stage: &StageOfRun| !["ingest", "sessions"].contains(&&*stage.stage);
         let is_any = |_: &StageOfRun| true;
         let count = |count: Option<i64>| count.map_or_else(String::new, |count| count.to_string());
         table.add_row([

@@ -62,7 +62,7 @@ pub struct StageOfRun {
     pub rows_conflicting_duplicates: Option<i64>,
     /// Rows refused.
     pub rows_quarantined: Option<i64>,
-    /// Rows of ODS written.
+    /// Rows of ODS written; of the stage `sessions` rows of that table.
     pub rows_changed: Option<i64>,
 }
 

@@ -1,12 +1,11 @@
 //! The files that one commit of a table moved.
 
-use std::collections::HashMap;
-
 use chrono::NaiveDate;
 use deltalake::DeltaTable;
 use deltalake::kernel::Action;
 use deltalake::logstore::get_actions;
 
+use super::files::date_of;
 use super::history::Commit;
 use super::{LakeError, TableName};
 
@@ -33,11 +32,6 @@ pub struct MovedFile {
 }
 
 impl Committed {
-    /// Whether rows changed.
-    pub fn has_changes(&self) -> bool {
-        self.added.iter().chain(&self.removed).any(|file| file.is_change)
-    }
-
     /// Reads a commit of a table partitioned by the date in `column`; `None` where it is not, or no
     /// longer, in the log.
     pub async fn read(
@@ -54,18 +48,18 @@ impl Committed {
         let actions = get_actions(version, &entry).map_err(failed)?;
         let commit = Commit::of(version, &actions);
         let (mut added, mut removed) = (Vec::new(), Vec::new());
-        let date_of = |values: &HashMap<String, Option<String>>| {
-            values.get(column)?.as_deref()?.parse::<NaiveDate>().ok()
-        };
         for action in actions {
             match action {
                 Action::Add(add) => added.push(MovedFile {
-                    date: date_of(&add.partition_values),
+                    date: date_of(&add.partition_values, column),
                     is_change: add.data_change,
                     path: add.path,
                 }),
                 Action::Remove(remove) => removed.push(MovedFile {
-                    date: remove.partition_values.as_ref().and_then(date_of),
+                    date: remove
+                        .partition_values
+                        .as_ref()
+                        .and_then(|values| date_of(values, column)),
                     is_change: remove.data_change,
                     path: remove.path,
                 }),

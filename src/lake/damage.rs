@@ -15,7 +15,7 @@ use super::{LakeError, TableName};
 
 /// Files of one log by version.
 #[derive(Default)]
-struct Log {
+pub(super) struct Log {
     commits: BTreeMap<u64, Path>,
     checkpoints: BTreeMap<u64, Path>,
 }
@@ -100,7 +100,17 @@ async fn damaged(name: &TableName, table: &DeltaTable) -> Option<Place> {
 }
 
 impl Log {
-    async fn list(table: &DeltaTable) -> Result<Self, object_store::Error> {
+    /// The oldest version that can be read: the first one where its commit is there, else that of the
+    /// oldest checkpoint.
+    pub(super) fn oldest_version(&self) -> Option<u64> {
+        if self.commits.contains_key(&0) {
+            Some(0)
+        } else {
+            self.checkpoints.keys().next().copied()
+        }
+    }
+
+    pub(super) async fn list(table: &DeltaTable) -> Result<Self, object_store::Error> {
         let store = table.log_store().object_store(None);
         let listed: Vec<ObjectMeta> =
             store.list(Some(&Path::from("_delta_log"))).try_collect().await?;

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use chrono::NaiveDate;
 use delta_kernel::expressions::Scalar;
 use deltalake::DeltaTable;
-use deltalake::kernel::{Action, Add, Remove};
-use deltalake::logstore::get_actions;
+use deltalake::kernel::{Add, Remove};
 
+use super::committed::Committed;
 use super::{LakeError, TableName};
 
 /// One data file of the loaded version.
@@ -101,19 +101,12 @@ pub async fn changed_since(
     let Some(newest) = table.version().filter(|newest| *newest >= version) else {
         return Ok(None);
     };
-    let log = table.log_store();
-    let read = |source| LakeError::read(name, source);
     for version in version + 1..=newest {
-        let Some(commit) = log.read_commit_entry(version).await.map_err(read)? else {
+        let Some(commit) = Committed::read(name, table, version, column).await? else {
             return Ok(None);
         };
-        for action in get_actions(version, &commit).map_err(read)? {
-            let partition = match &action {
-                Action::Add(add) if add.data_change => Some(&add.partition_values),
-                Action::Remove(remove) if remove.data_change => remove.partition_values.as_ref(),
-                _ => continue,
-            };
-            let Some(date) = partition.and_then(|values| date_of(values, column)) else {
+        for file in commit.added.iter().chain(&commit.removed).filter(|file| file.is_change) {
+            let Some(date) = file.date else {
                 return Ok(None);
             };
             dates.insert(date);
@@ -122,7 +115,18 @@ pub async fn changed_since(
     Ok(Some(dates))
 }
 
-fn date_of(values: &HashMap<String, Option<String>>, column: &str) -> Option<NaiveDate> {
+/// Whether no commit behind `version` changed a row, as far as the log tells.
+pub async fn is_unchanged_since(
+    name: &TableName,
+    table: &DeltaTable,
+    column: &'static str,
+    version: u64,
+) -> Result<bool, LakeError> {
+    let changed = changed_since(name, table, column, version).await?;
+    Ok(changed.is_some_and(|dates| dates.is_empty()))
+}
+
+pub(super) fn date_of(values: &HashMap<String, Option<String>>, column: &str) -> Option<NaiveDate> {
     values.get(column)?.as_ref()?.parse().ok()
 }
 

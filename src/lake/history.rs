@@ -6,12 +6,10 @@ use deltalake::logstore::get_actions;
 use deltalake::{DeltaTable, DeltaTableError};
 use futures::stream::{self, Stream};
 use futures::{StreamExt as _, TryStreamExt as _};
-use object_store::ObjectMeta;
-use object_store::path::Path;
 use serde_json::Value;
 
 use super::commits::{RUN_ID, STAGE};
-use super::log_cache::version_of;
+use super::damage::Log;
 use super::{Lake, LakeError, TableName};
 
 /// Commits that are read at a time.
@@ -145,8 +143,8 @@ async fn at_version(
     }
     match table.load_version(version).await {
         Ok(()) => Ok(table),
-        Err(source) => match oldest_version(&table).await {
-            Ok(oldest) if version < oldest => {
+        Err(source) => match Log::list(&table).await.ok().and_then(|log| log.oldest_version()) {
+            Some(oldest) if version < oldest => {
                 Err(LakeError::VersionNotKept { table: name.clone(), version, oldest, newest })
             }
             _ => Err(LakeError::read(name, source)),
@@ -181,23 +179,4 @@ fn parsed(
         return Ok(None);
     };
     Ok(Some(Commit::of(version, &get_actions(version, &entry)?)))
-}
-
-/// The oldest version that can be read: the first one where its commit is there, else that of the
-/// oldest checkpoint.
-async fn oldest_version(table: &DeltaTable) -> Result<u64, object_store::Error> {
-    let store = table.log_store().object_store(None);
-    let listed: Vec<ObjectMeta> = store.list(Some(&Path::from("_delta_log"))).try_collect().await?;
-    let mut oldest_checkpoint = u64::MAX;
-    for meta in listed {
-        let Some(name) = meta.location.filename() else { continue };
-        match version_of(name) {
-            Some(0) if name == format!("{:020}.json", 0) => return Ok(0),
-            Some(version) if name == format!("{version:020}.checkpoint.parquet") => {
-                oldest_checkpoint = oldest_checkpoint.min(version);
-            }
-            _ => {}
-        }
-    }
-    Ok(oldest_checkpoint)
 }

@@ -175,7 +175,13 @@ fn mapping_entry(from: Option<NaiveDate>, feed: &FeedConfig) -> MappingEntry {
     MappingEntry { from, event: feed.event.clone(), window: feed.window.clone() }
 }
 
-fn newest(starts: impl Iterator<Item = Option<NaiveDate>>, date: NaiveDate) -> usize {
+/// The newest of the entries with these starts that begins at `date` or before; the first one has no
+/// start.
+pub(crate) fn newest<D: PartialOrd + Copy>(
+    starts: impl IntoIterator<Item = Option<D>>,
+    date: D,
+) -> usize {
+    let starts = starts.into_iter();
     starts.skip(1).take_while(|from| from.is_some_and(|from| from <= date)).count()
 }
 

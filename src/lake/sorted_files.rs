@@ -15,6 +15,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Date32Type, SchemaRef};
 use chrono::NaiveDate;
+use deltalake::DeltaTable;
 use deltalake::parquet::DecodeResult;
 use deltalake::parquet::arrow::ProjectionMask;
 use deltalake::parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
@@ -29,7 +30,7 @@ use object_store::path::Path;
 use tokio::runtime::Handle;
 
 use super::contracts::SORT_KEY;
-use super::{LakeError, TableName};
+use super::{Lake, LakeError, TableName};
 use crate::config::Compression;
 
 pub(super) const SLICE_FROM: &str = "sessionlake.slice_from";
@@ -57,6 +58,16 @@ pub struct FileAccess {
 }
 
 impl FileAccess {
+    /// The files of a table; to be asked for on a runtime.
+    pub fn of(lake: &Lake, name: &TableName, table: &DeltaTable) -> Self {
+        Self {
+            table: name.clone(),
+            store: table.log_store().object_store(None),
+            compression: lake.compression(),
+            runtime: Handle::current(),
+        }
+    }
+
     /// Reads the footer of a file.
     pub async fn open(&self, path: Path, bytes: u64) -> Result<OpenFile, LakeError> {
         let metadata =

@@ -12,7 +12,6 @@ use arrow::datatypes::SchemaRef;
 use chrono::NaiveDate;
 use deltalake::DeltaTable;
 use deltalake::kernel::{Add, Remove, Transaction};
-use tokio::runtime::Handle;
 
 use super::error::BuildError;
 use super::events::date32;
@@ -169,12 +168,7 @@ async fn joined(
     table: &DeltaTable,
     date: &SmallFiles,
 ) -> Result<Vec<Add>, BuildError> {
-    let access = FileAccess {
-        table: name.clone(),
-        store: table.log_store().object_store(None),
-        compression: stage.lake.compression(),
-        runtime: Handle::current(),
-    };
+    let access = FileAccess::of(stage.lake, name, table);
     let state = table.snapshot().map_err(|source| LakeError::read(name, source))?;
     let stored = state.snapshot().arrow_schema();
     let files: Vec<&DataFile> = date.files.iter().collect();

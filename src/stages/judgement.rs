@@ -17,7 +17,7 @@ use super::merge::candidate_schema;
 use super::reject::{Reason, Rejects};
 use crate::engine::expressions::{Expression, FailedRow};
 use crate::engine::functions::null_is_false;
-use crate::lake::rules::RuleBook;
+use crate::lake::rules::{RuleBook, newest};
 
 /// Events before they are judged, column by column; all have a key, a time and an event date.
 pub(crate) struct Mapped {
@@ -123,8 +123,7 @@ impl SessionJudge {
     }
 
     fn entry_at(&self, pdate: i32) -> i32 {
-        let after = self.entry_starts.iter().skip(1);
-        as_entry(after.take_while(|from| from.is_some_and(|from| from <= pdate)).count())
+        as_entry(newest(self.entry_starts.iter().copied(), pdate))
     }
 }
 

@@ -31,6 +31,11 @@ fn runs_are_listed_the_newest_first_with_their_stages_and_rows() {
     workspace.exec("history").code(0).stdout(
         contains("ingest, build, retention").and(contains("2026-01-06")).and(contains("done")),
     );
+    // Three rows read, three new, four written to ODS; those of sessions are no events.
+    let table = workspace.stdout("history --limit 1");
+    let row = table.lines().find(|line| line.contains("ingest, build")).unwrap();
+    let cells: Vec<&str> = row.split(['│', '┆']).map(str::trim).collect();
+    assert_eq!(cells[7..11], ["3", "3", "4", "0"], "{table}");
     assert_eq!(ids(&workspace.json("history --limit 1")).len(), 1);
 }
 

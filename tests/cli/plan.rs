@@ -193,6 +193,20 @@ fn a_shorter_timeout_splits_sessions() {
 }
 
 #[test]
+fn a_date_on_which_sessions_change_and_no_event_moves_is_shown() {
+    let workspace = empty_workspace();
+    let rows = ["u1,click,2026-01-05T23:58:00Z,a", "u1,click,2026-01-06T00:02:00Z,b"];
+    workspace.write_batch("2026-01-06.csv", &batch(&rows));
+    workspace.exec("run").code(0);
+    let plan = workspace.json("plan --set session.timeout=3m")["feeds"][0].take();
+    let split = &plan["dates"]["2026-01-05"];
+    assert_eq!((&split["split"], &split["events_moved"]), (&json!(1), &json!(0)));
+    let table = workspace.stdout("plan --set session.timeout=3m");
+    let dates = table.lines().filter(|line| line.starts_with("│ 2026-01-0"));
+    assert_eq!(dates.count(), 2, "{table}");
+}
+
+#[test]
 fn a_longer_timeout_merges_sessions() {
     let workspace = empty_workspace();
     let rows = [

@@ -95,6 +95,31 @@ fn sessions_that_have_not_followed_ods_are_told_until_they_have() {
 }
 
 #[test]
+fn sessions_that_are_to_be_made_of_something_else_are_behind() {
+    let workspace = workspace();
+    workspace.exec("run").code(0);
+    workspace.exec("status").code(0);
+    workspace.configure(&format!("{CONFIGURATION}[feed.marts]\ndistinct = \"note\"\n"));
+    assert_eq!(conditions(&unhealthy(&workspace, "")), ["sessions_behind"]);
+    workspace.exec("run").code(0);
+    workspace.exec("status").code(0);
+}
+
+#[test]
+fn a_rejected_file_is_no_concern_once_the_content_of_before_is_back() {
+    let workspace = workspace();
+    workspace.exec("run").code(0);
+    let file = workspace.path("batches/2026-01-06.csv");
+    let good = std::fs::read_to_string(&file).unwrap();
+    workspace.write_batch("2026-01-06.csv", "no,header\n");
+    workspace.exec("run").code(3);
+    assert_eq!(conditions(&unhealthy(&workspace, "")), ["rejected_files"]);
+    workspace.write_batch("2026-01-06.csv", &good);
+    workspace.exec("run").code(0);
+    workspace.exec("status").code(0);
+}
+
+#[test]
 fn a_withdrawal_that_ods_has_not_followed_is_told_until_it_has() {
     let workspace = workspace();
     workspace.exec("run").code(0);

@@ -23,13 +23,13 @@ use crate::config::{Config, FeedConfig};
 use crate::engine::Engine;
 use crate::error::JobError;
 use crate::job::source_of;
-use crate::lake::committed::Committed;
 use crate::lake::contracts::{PDATE, UPDATED_AT};
 use crate::lake::files::by_date;
-use crate::lake::ids::{self, Ids, LatePolicy};
+use crate::lake::ids::{Ids, LatePolicy};
 use crate::lake::{Lake, LakeError, TableName};
 use crate::record::file_facts::{FileFact, file_facts, unfinished};
 use crate::stages::ingest::outcome::FileStatus;
+use crate::stages::marts::{self, Behind};
 use crate::stages::replay::Selection;
 use crate::stages::{PendingDate, StageContext, build, ingest, withdraw};
 pub use health::{Condition, Reason};
@@ -104,15 +104,6 @@ pub struct Dates {
     pub dates: usize,
     /// Rows on them; null where a file does not say.
     pub rows: Option<usize>,
-}
-
-/// A table of sessions that is older than ODS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Behind {
-    /// The version of ODS that it was made of; null where there is no such table.
-    pub follows: Option<i64>,
-    /// The version of ODS.
-    pub version: u64,
 }
 
 /// Files of an arrival date that no run has seen.
@@ -228,15 +219,7 @@ impl Look<'_> {
     async fn feed(&self, sources: Sources) -> Result<FeedStatus, JobError> {
         let (lake, engine) = self.opened;
         let feed = &self.feed.name;
-        let stage = StageContext {
-            lake,
-            engine,
-            feed: self.feed,
-            feeds: &self.config.feeds,
-            run_id: "",
-            config_hash: String::new(),
-            started: clock::now(),
-        };
+        let stage = StageContext::reading(lake, engine, self.feed, &self.config.feeds);
         let names = TableName::of_feed(feed);
         let (raw, ods) = (TableName::Raw(feed.clone()), TableName::Ods(feed.clone()));
         let built = self.ids(&ods).await?.built_dates(feed);
@@ -255,7 +238,7 @@ impl Look<'_> {
             built_through,
             pending: build::pending(&stage).await?,
             withdrawn_from: withdraw::pending(&stage).await?.map(|withdrawal| withdrawal.from),
-            sessions_behind: self.sessions_behind().await?,
+            sessions_behind: marts::behind(&stage).await?,
             unseen_files: match sources {
                 Sources::Listed => Some(self.unseen(&stage).await?),
                 Sources::Left => None,
@@ -296,27 +279,6 @@ impl Look<'_> {
         })
     }
 
-    /// A commit of ODS that changes no row leaves nothing to follow.
-    async fn sessions_behind(&self) -> Result<Option<Behind>, LakeError> {
-        let (lake, _) = self.opened;
-        let feed = &self.feed.name;
-        let name = TableName::Ods(feed.clone());
-        let Some(ods) = lake.load(&name).await? else {
-            return Ok(None);
-        };
-        let version = ods.version().unwrap_or_default();
-        let follows = self.ids(&TableName::Sessions(feed.clone())).await?;
-        let follows = follows.version(&ids::sessions(feed));
-        let first = follows.map_or(0, |follows| u64::try_from(follows + 1).unwrap_or_default());
-        for version in (first..=version).rev() {
-            let committed = Committed::read(&name, &ods, version, PDATE).await?;
-            if committed.is_none_or(|commit| commit.has_changes()) {
-                return Ok(Some(Behind { follows, version: ods.version().unwrap_or_default() }));
-            }
-        }
-        Ok(None)
-    }
-
     async fn unseen(&self, stage: &StageContext<'_>) -> Result<Vec<UnseenFiles>, JobError> {
         let files = source_of(self.feed, &self.config.lake.storage)?.all_files().await?;
         let unseen = ingest::unseen(stage, &files, LatePolicy::Bounded).await?;
@@ -342,13 +304,13 @@ impl Look<'_> {
     ) -> Vec<OpenFile> {
         let days = Days::new(self.config.retention.raw_days.into());
         let first_kept = built_through.and_then(|date| date.checked_sub_days(days));
-        let is_good = |status| matches!(status, FileStatus::Loaded | FileStatus::Changed);
+        let good = [FileStatus::Loaded, FileStatus::Changed, FileStatus::SkippedDuplicate];
         let is_replaced = |file: &FileFact| {
-            let place = |fact: &FileFact| (fact.outcome.arrival_date, fact.outcome.file.clone());
             facts.iter().any(|other| {
-                is_good(other.outcome.status)
+                good.contains(&other.outcome.status)
                     && other.updated >= file.updated
-                    && place(other) == place(file)
+                    && other.outcome.arrival_date == file.outcome.arrival_date
+                    && other.outcome.file == file.outcome.file
             })
         };
         facts

@@ -62,9 +62,12 @@ impl Choice {
             return Ok(rows);
         }
         let (users, products) = (text(&rows, KEY[0])?, text(&rows, KEY[1])?);
-        let dates = column(&rows, PDATE)?.as_primitive::<Date32Type>();
+        let first = match first {
+            Some(first) => Some((first, column(&rows, PDATE)?.as_primitive::<Date32Type>())),
+            None => None,
+        };
         let is_chosen = |row: usize| {
-            let is_of_date = first.is_none_or(|first| dates.value(row) >= first);
+            let is_of_date = first.is_none_or(|(first, dates)| dates.value(row) >= first);
             is_of_date && self.is_chosen(users.value(row), products.value(row))
         };
         let mask: BooleanArray = (0..rows.num_rows()).map(|row| Some(is_chosen(row))).collect();

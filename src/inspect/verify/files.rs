@@ -5,7 +5,6 @@ use arrow::datatypes::{Field, Schema, SchemaRef, TimestampMicrosecondType};
 use chrono::NaiveDate;
 use futures::{StreamExt as _, TryStreamExt as _};
 use std::sync::Arc;
-use tokio::runtime::Handle;
 
 use super::error::VerifyError;
 use super::sources::Sources;
@@ -34,12 +33,7 @@ pub(super) async fn order(
     from: Option<NaiveDate>,
 ) -> Result<Check, VerifyError> {
     let stage = sources.stage;
-    let access = FileAccess {
-        table: sources.name.clone(),
-        store: sources.ods.log_store().object_store(None),
-        compression: stage.lake.compression(),
-        runtime: Handle::current(),
-    };
+    let access = FileAccess::of(stage.lake, &sources.name, &sources.ods);
     let files = by_date(&sources.name, &sources.ods, PDATE)?.into_iter();
     let files = files.filter(|(date, _)| from.is_none_or(|from| *date >= from));
     let files: Vec<DataFile> = files.flat_map(|(_, files)| files).collect();
@@ -95,11 +89,11 @@ fn fault(access: &FileAccess, open: &OpenFile) -> Result<Option<String>, LakeErr
             continue;
         }
         let last = before.as_ref().map(|before| (before, before.num_rows() - 1));
-        let starts_late = match last {
+        let starts_in_place = match last {
             Some((before, last)) => key(before, last) <= key(&batch, 0),
             None => open.slice_from().is_none_or(|from| key(&batch, 0).0 >= from),
         };
-        if !starts_late {
+        if !starts_in_place {
             return Ok(Some(format!("row {}", row_number + 1)));
         }
         let fault = (1..batch.num_rows()).find(|row| key(&batch, row - 1) > key(&batch, *row));

@@ -21,6 +21,7 @@ use super::counterexample::{Counterexample, Shown};
 use super::rows::{AttributeFormat, FACT, PENDING, ROW, Rows, SESSION};
 use super::sessions::differences;
 use super::sources::Sources;
+use crate::lake::rules::newest;
 use crate::lake::sorted_files::days;
 use crate::reference::{
     self, Delivered, Expected, ExpectedSession, Limits, expected_ods, expected_sessions,
@@ -129,11 +130,6 @@ impl Judge {
             true
         })
     }
-}
-
-/// The newest entry that starts at `date` or before; the first one has no start.
-fn newest(starts: impl Iterator<Item = Option<i32>>, date: i32) -> usize {
-    starts.skip(1).take_while(|start| start.is_some_and(|start| start <= date)).count()
 }
 
 /// What was found, of some of the keys.

@@ -16,8 +16,9 @@ use super::Check;
 use super::error::VerifyError;
 use super::keys::{Findings, shown};
 use super::rows::{SESSION, schema};
-use crate::lake::contracts::{SESSION_DATE, distinct_column, timestamp_type};
-use crate::lake::{TableName, ids};
+use crate::lake::TableName;
+use crate::lake::contracts::{PDATE, SESSION_DATE, distinct_column, timestamp_type};
+use crate::lake::files::is_unchanged_since;
 use crate::reference::ExpectedSession;
 use crate::stages::StageContext;
 use crate::stages::events::column;
@@ -30,13 +31,13 @@ const NAME: &str = "sessions";
 pub(super) enum Sessions {
     /// There is none yet.
     Absent,
-    /// It follows that version of ODS and not the one at hand.
+    /// It follows that version of ODS, and the one at hand holds other rows.
     Behind(Option<i64>),
-    /// It follows the version at hand.
+    /// It follows a version with the rows of the one at hand.
     Following(Following),
 }
 
-/// A table that follows the version of ODS at hand.
+/// A table that follows the ODS at hand.
 pub(super) struct Following {
     pub(super) name: TableName,
     pub(super) table: DeltaTable,
@@ -45,25 +46,28 @@ pub(super) struct Following {
 }
 
 impl Sessions {
-    /// Opens the table; `ods_version` is the version at hand.
+    /// Opens the table beside the version of ODS at hand.
     pub(super) async fn open(
         stage: &StageContext<'_>,
-        ods_version: Option<u64>,
+        ods_name: &TableName,
+        ods: &DeltaTable,
     ) -> Result<Self, VerifyError> {
-        let feed = &stage.feed.name;
-        let name = TableName::Sessions(feed.clone());
+        let name = TableName::Sessions(stage.feed.name.clone());
         let Some(table) = stage.lake.load(&name).await? else {
             return Ok(Self::Absent);
         };
-        let follows = stage.lake.ids(&name, &table).await?.version(&ids::sessions(feed));
-        let is_at_hand = follows.and_then(|follows| u64::try_from(follows).ok()) == ods_version;
-        match marts::Definition::read(&table) {
-            Some(definition) if is_at_hand => {
-                let distinct = definition.distinct;
-                Ok(Self::Following(Following { name, table, distinct }))
-            }
-            _ => Ok(Self::Behind(follows)),
+        let follows = marts::follows(stage, &name, &table).await?;
+        let held = follows.and_then(|follows| u64::try_from(follows).ok());
+        let (Some(held), Some(definition)) = (held, marts::Definition::read(&table)) else {
+            return Ok(Self::Behind(follows));
+        };
+        if definition.is_of(ods_name, ods)?
+            && is_unchanged_since(ods_name, ods, PDATE, held).await?
+        {
+            let distinct = definition.distinct;
+            return Ok(Self::Following(Following { name, table, distinct }));
         }
+        Ok(Self::Behind(follows))
     }
 
     pub(super) fn following(&self) -> Option<&Following> {

@@ -11,7 +11,7 @@ use datafusion::logical_expr::{Expr, lit};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::{DataFrame, SessionContext, ident};
 use deltalake::DeltaTable;
-use futures::{Stream, StreamExt, stream};
+use futures::{StreamExt, stream};
 
 use super::Facts;
 use super::choice::Choice;
@@ -77,7 +77,7 @@ impl<'a> Sources<'a> {
             Facts::Ods => None,
             Facts::Raw => Some(Raw::open(stage, &name, &ods).await?),
         };
-        let sessions = Sessions::open(stage, ods.version()).await?;
+        let sessions = Sessions::open(stage, &name, &ods).await?;
         let context = stage.engine.context(rules::zone(&book));
         let stored = rules::stored_attributes(&name, &ods)?;
         let compiled = CompiledBook::compile(&context, &stage.feed.name, &book, &stored)?;
@@ -138,7 +138,7 @@ impl<'a> Sources<'a> {
         let mut streams: Vec<BatchStream> = Vec::new();
         for rows in self.execute(frame).await? {
             let (reader, choice) = (reader.clone(), part.choice.clone());
-            let rows = rows.map(move |batch| choice.of(reader.of_ods(&batch?)?, None));
+            let rows = rows.map(move |batch| reader.of_ods(&choice.of(batch?, None)?));
             streams.push(rows.boxed());
         }
         let others = [self.delivered(part).await?, self.session_rows(part).await?];
@@ -159,7 +159,7 @@ impl<'a> Sources<'a> {
         let streams = self.execute(frame).await?.into_iter().map(|rows| {
             let (distinct, choice) = (distinct.clone(), part.choice.clone());
             let rows =
-                rows.map(move |batch| choice.of(rows_of(&batch?, distinct.as_deref())?, None));
+                rows.map(move |batch| rows_of(&choice.of(batch?, None)?, distinct.as_deref()));
             rows.boxed()
         });
         Ok(streams.collect())
@@ -187,7 +187,7 @@ impl<'a> Sources<'a> {
                 let (rows, part, role) = (rows.clone(), part.clone(), *role);
                 let events = raw.map(move |batch| {
                     let (candidates, _) = reader.read(&batch?)?;
-                    part.choice.of(rows.of_candidates(&candidates, role)?, part.first)
+                    rows.of_candidates(&part.choice.of(candidates, part.first)?, role)
                 });
                 chain(&mut streams, at, events.boxed());
             }
@@ -221,19 +221,15 @@ fn narrowed(frame: DataFrame, part: &Part, date: &str) -> Result<DataFrame, Data
 pub(super) type BatchStream = stream::BoxStream<'static, Result<RecordBatch, DataFusionError>>;
 
 /// Puts a stream behind the one at a position, where there is one.
-fn chain(streams: &mut Vec<BatchStream>, at: usize, behind: impl BatchSource) {
+fn chain(streams: &mut Vec<BatchStream>, at: usize, behind: BatchStream) {
     match streams.get_mut(at) {
         Some(before) => {
             let first = std::mem::replace(before, stream::empty().boxed());
             *before = first.chain(behind).boxed();
         }
-        None => streams.push(behind.boxed()),
+        None => streams.push(behind),
     }
 }
-
-trait BatchSource: Stream<Item = Result<RecordBatch, DataFusionError>> + Send + 'static {}
-
-impl<S: Stream<Item = Result<RecordBatch, DataFusionError>> + Send + 'static> BatchSource for S {}
 
 impl Raw {
     async fn open(

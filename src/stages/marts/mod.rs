@@ -29,7 +29,6 @@ use deltalake::DeltaTable;
 use deltalake::kernel::{Metadata, MetadataExt as _, Remove};
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
-use tokio::runtime::Handle;
 
 use super::build::{provenance, record_files};
 use super::error::BuildError;
@@ -66,6 +65,49 @@ pub async fn follow(stage: &StageContext<'_>) -> Result<Option<StageOutcome>, Bu
         None => Ok(None),
     };
     replanning(BuildError::is_conflict, once).await
+}
+
+/// A table of sessions that is older than ODS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Behind {
+    /// The version of ODS that it was made of; null where there is no such table.
+    pub follows: Option<i64>,
+    /// The version of ODS.
+    pub version: u64,
+}
+
+/// How far `sessions/<feed>` is behind ODS; `None` where it shows what ODS holds. A commit of ODS that
+/// changes no row leaves nothing to follow.
+pub async fn behind(stage: &StageContext<'_>) -> Result<Option<Behind>, LakeError> {
+    let feed = &stage.feed.name;
+    let (ods_name, name) = (TableName::Ods(feed.clone()), TableName::Sessions(feed.clone()));
+    let known = stage.lake.load(&name).await?;
+    let Some(ods) = stage.lake.load(&ods_name).await? else {
+        return Ok(None);
+    };
+    let (follows, held) = match &known {
+        Some(table) => {
+            let follows = follows(stage, &name, table).await?;
+            let definition = Definition::of(stage, &ods_name, &ods)?;
+            (follows, definition.held(table, follows))
+        }
+        None => (None, Some(0)),
+    };
+    let is_even = match held {
+        Some(held) => files::is_unchanged_since(&ods_name, &ods, PDATE, held).await?,
+        None => false,
+    };
+    Ok((!is_even).then(|| Behind { follows, version: ods.version().unwrap_or_default() }))
+}
+
+/// The version of ODS that the table was made of, as it says.
+pub(crate) async fn follows(
+    stage: &StageContext<'_>,
+    name: &TableName,
+    table: &DeltaTable,
+) -> Result<Option<i64>, LakeError> {
+    let ids = stage.lake.ids(name, table).await?;
+    Ok(ids.version(&ids::sessions(&stage.feed.name)))
 }
 
 /// What the rows of the table are made of.
@@ -109,8 +151,7 @@ impl<'a> Attempt<'a> {
         let Some(mut ods) = stage.lake.load(&ods_name).await? else {
             return Ok(None);
         };
-        let distinct = stage.feed.marts.distinct.clone();
-        let definition = Definition { distinct, ods: id_of(&ods_name, &ods)? };
+        let definition = Definition::of(stage, &ods_name, &ods)?;
         let table = match known {
             Some(table) => table,
             None => {
@@ -125,9 +166,7 @@ impl<'a> Attempt<'a> {
                 created
             }
         };
-        let ids = stage.lake.ids(&name, &table).await?;
-        let held = ids.version(&ids::sessions(feed)).and_then(|held| u64::try_from(held).ok());
-        let held = held.filter(|_| Definition::read(&table).as_ref() == Some(&definition));
+        let held = definition.held(&table, follows(stage, &name, &table).await?);
         if held.is_some() && held == ods.version() {
             return Ok(None);
         }
@@ -290,12 +329,7 @@ impl<'a> Attempt<'a> {
     }
 
     fn access(&self, name: &TableName, table: &DeltaTable) -> FileAccess {
-        FileAccess {
-            table: name.clone(),
-            store: table.log_store().object_store(None),
-            compression: self.stage.lake.compression(),
-            runtime: Handle::current(),
-        }
+        FileAccess::of(self.stage.lake, name, table)
     }
 
     /// The columns of ODS that are read. What ODS holds of an attribute is read as text.
@@ -327,6 +361,27 @@ impl<'a> Attempt<'a> {
 }
 
 impl Definition {
+    /// What the rows are to be made of.
+    fn of(
+        stage: &StageContext<'_>,
+        ods_name: &TableName,
+        ods: &DeltaTable,
+    ) -> Result<Self, LakeError> {
+        Ok(Self { distinct: stage.feed.marts.distinct.clone(), ods: id_of(ods_name, ods)? })
+    }
+
+    /// The version of ODS that a table holds which says it follows that one; `None` where it is made
+    /// of something else.
+    fn held(&self, table: &DeltaTable, follows: Option<i64>) -> Option<u64> {
+        let is_same = Self::read(table).as_ref() == Some(self);
+        follows.filter(|_| is_same).and_then(|follows| u64::try_from(follows).ok())
+    }
+
+    /// Whether the rows are made of this ODS, and not of one that was there before.
+    pub(crate) fn is_of(&self, name: &TableName, ods: &DeltaTable) -> Result<bool, LakeError> {
+        Ok(self.ods == id_of(name, ods)?)
+    }
+
     /// What the loaded version says; `None` where it cannot be read, which makes the table anew.
     pub(crate) fn read(table: &DeltaTable) -> Option<Self> {
         let state = table.snapshot().ok()?;

@@ -35,7 +35,6 @@ use chrono::NaiveDate;
 use deltalake::DeltaTable;
 use deltalake::kernel::{Add, Remove};
 use futures::{StreamExt as _, TryStreamExt as _};
-use tokio::runtime::Handle;
 
 use candidates::CandidateReader;
 pub use candidates::candidate_schema;
@@ -179,12 +178,7 @@ impl<'a> Merge<'a> {
         let files = files.into_iter().map(|(date, files)| (days(date), files)).collect();
         let start = |from: Option<NaiveDate>| from.map(days);
         Ok(Self {
-            access: FileAccess {
-                table: name.clone(),
-                store: ods.log_store().object_store(None),
-                compression: stage.lake.compression(),
-                runtime: Handle::current(),
-            },
+            access: FileAccess::of(stage.lake, name, ods),
             stored: known_columns(&book.attributes),
             file_schema: contracts::ods_file(&book.attributes),
             rules: Arc::new(SliceRules {

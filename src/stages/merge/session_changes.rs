@@ -52,9 +52,10 @@ pub struct SessionChange {
 }
 
 impl SessionChange {
-    /// Whether anything differs.
+    /// Whether anything differs. Of a date it may be sessions alone: they count on the date of their
+    /// start, and an event that moves on its own.
     pub fn is_any(&self) -> bool {
-        self.events_moved > 0
+        self.events_moved > 0 || [self.sessions_before, self.sessions_after] != [self.unchanged; 2]
     }
 
     /// Both together.

@@ -22,6 +22,7 @@ use crate::engine::keyed::{
     compare_nulls_last,
 };
 use crate::lake::TableName;
+use crate::lake::rules::newest;
 use crate::stages::error::BuildError;
 use crate::stages::mapping::{CompiledBook, judged_columns};
 use crate::stages::sessions::{
@@ -49,7 +50,7 @@ pub(super) struct SliceRules {
 impl SliceRules {
     /// The session entry of an event date.
     pub(super) fn session_entry(&self, pdate: i32) -> usize {
-        newest(&self.session_starts, pdate)
+        newest(self.session_starts.iter().copied(), pdate)
     }
 
     /// How many dates an instant may lie before the date its clock shows next: a zone whose clocks
@@ -69,7 +70,7 @@ impl SliceRules {
     }
 
     fn lookback_micros(&self, updated_at: i32) -> i64 {
-        self.book.mappings[newest(&self.mapping_starts, updated_at)].lookback_micros
+        self.book.mappings[newest(self.mapping_starts.iter().copied(), updated_at)].lookback_micros
     }
 
     /// `opens_on` and `closes_on` for every row of a batch of one event date.
@@ -101,10 +102,6 @@ impl SliceRules {
         };
         Ok((judge(&rules.opens_on)?, judge(&rules.closes_on)?))
     }
-}
-
-fn newest(starts: &[Option<i32>], date: i32) -> usize {
-    starts.iter().skip(1).take_while(|from| from.is_some_and(|from| from <= date)).count()
 }
 
 /// One event date of one slice.
